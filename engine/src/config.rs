@@ -1,0 +1,257 @@
+//! Settings: the keys of `SET`, their defaults, types and meaning. A value handed down, never a global.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// A setting that Runnel reads.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigOption {
+    /// Key in `SET 'key' = 'value'`, Flink's where Flink has it.
+    pub key: &'static str,
+    /// Default as text; empty where there is none.
+    pub default: &'static str,
+    /// How its value is read.
+    pub kind: ConfigKind,
+    /// One sentence.
+    pub description: &'static str,
+}
+
+/// How a setting's value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigKind {
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number, at least the one given.
+    Integer(u64),
+    /// `10 s`, `5 min`, `1 h`; a bare number is milliseconds.
+    Duration,
+    /// One of these words, in any case.
+    Choice(&'static [&'static str]),
+    /// A time zone: a region id such as `Europe/Berlin`, or `UTC`, or `GMT+08:00`.
+    Zone,
+    /// Any text.
+    Text,
+}
+
+use ConfigKind::{Boolean, Choice, Duration, Integer, Text, Zone};
+
+macro_rules! options {
+    ($($key:literal = $default:literal, $kind:expr, $description:literal;)*) => {
+        /// Every setting that Runnel reads, sorted by key.
+        pub const OPTIONS: &[ConfigOption] = &[
+            $(ConfigOption { key: $key, default: $default, kind: $kind, description: $description }),*
+        ];
+    };
+}
+
+options! {
+    "execution.runtime-mode" = "streaming", Choice(&["streaming", "batch"]), "Whether results are a changelog, or once at the end of bounded input.";
+    "parallelism.default" = "1", Integer(1), "Number of parallel tasks of each operator.";
+    "pipeline.auto-watermark-interval" = "200 ms", Duration, "How often sources tell watermarks; 0 tells one with every row.";
+    "pipeline.max-parallelism" = "128", Integer(1), "Number of key groups: the most tasks that keyed state can be spread over.";
+    "pipeline.name" = "", Text, "Name of the jobs that follow.";
+    "sql-client.display.max-column-width" = "30", Integer(4), "Widest column of text in streaming results.";
+    "sql-client.execution.max-table-result.rows" = "1000000", Integer(1), "Most rows that a live table keeps; the oldest go first.";
+    "sql-client.execution.result-mode" = "table", Choice(&["table", "changelog", "tableau"]), "How results are shown.";
+    "table.display.max-column-width" = "30", Integer(4), "Widest column of text in batch results.";
+    "table.dml-sync" = "false", Boolean, "Whether INSERT waits for the job's end.";
+    "table.dynamic-table-options.enabled" = "true", Boolean, "Whether the OPTIONS hint may be used.";
+    "table.exec.sink.not-null-enforcer" = "error", Choice(&["error", "drop"]), "What a NULL in a NOT NULL column of a sink does.";
+    "table.exec.source.idle-timeout" = "0 ms", Duration, "A split without rows for this long no longer holds back watermarks; 0 is off.";
+    "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";
+}
+
+/// The settings of a session: what was set, over the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    values: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Sets `key`. A key that Runnel does not read is kept and has no effect (see [`Config::is_known`]).
+    ///
+    /// Errors: the value does not suit the key.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        if let Some(option) = option(key) {
+            option.check(value)?;
+        }
+        self.values.insert(key.to_string(), value.to_string());
+        Ok(())
+    }
+
+    /// Back to the default.
+    pub fn reset(&mut self, key: &str) {
+        self.values.remove(key);
+    }
+
+    /// All back to their defaults.
+    pub fn reset_all(&mut self) {
+        self.values.clear();
+    }
+
+    /// Whether Runnel reads `key`.
+    pub fn is_known(key: &str) -> bool {
+        option(key).is_some()
+    }
+
+    /// The value set for `key`, or its default; `None` if it is neither set nor known, or empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let value = self.values.get(key).map(String::as_str).or_else(|| option(key).map(|o| o.default));
+        value.filter(|v| !v.is_empty())
+    }
+
+    /// All that was set, sorted by key.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// `parallelism.default`.
+    pub fn parallelism(&self) -> usize {
+        self.integer("parallelism.default") as usize
+    }
+
+    /// `pipeline.max-parallelism`.
+    pub fn max_parallelism(&self) -> usize {
+        self.integer("pipeline.max-parallelism") as usize
+    }
+
+    /// `execution.runtime-mode` is `batch`.
+    pub fn is_batch(&self) -> bool {
+        self.get("execution.runtime-mode").is_some_and(|v| v.eq_ignore_ascii_case("batch"))
+    }
+
+    /// `table.local-time-zone`.
+    pub fn zone(&self) -> chrono_tz::Tz {
+        self.get("table.local-time-zone").and_then(|v| parse_zone(v).ok()).unwrap_or(chrono_tz::UTC)
+    }
+
+    /// `table.exec.source.idle-timeout` in milliseconds; `None` is off.
+    pub fn idle_timeout_ms(&self) -> Option<u64> {
+        Some(self.duration_ms("table.exec.source.idle-timeout")).filter(|ms| *ms > 0)
+    }
+
+    /// `pipeline.auto-watermark-interval` in milliseconds.
+    pub fn watermark_interval_ms(&self) -> u64 {
+        self.duration_ms("pipeline.auto-watermark-interval")
+    }
+
+    /// The value of a known integer key.
+    pub fn integer(&self, key: &str) -> u64 {
+        self.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or_default()
+    }
+
+    /// The value of a known boolean key.
+    pub fn boolean(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
+    }
+
+    /// The value of a known duration key, in milliseconds.
+    pub fn duration_ms(&self, key: &str) -> u64 {
+        self.get(key).and_then(|v| parse_duration_ms(v).ok()).unwrap_or_default()
+    }
+}
+
+fn option(key: &str) -> Option<&'static ConfigOption> {
+    OPTIONS.iter().find(|o| o.key == key)
+}
+
+impl ConfigOption {
+    fn check(&self, value: &str) -> Result<()> {
+        let v = value.trim();
+        let wants = match self.kind {
+            Boolean if v.eq_ignore_ascii_case("true") || v.eq_ignore_ascii_case("false") => return Ok(()),
+            Boolean => "`true` or `false`".to_string(),
+            Integer(least) if v.parse::<u64>().is_ok_and(|n| n >= least) => return Ok(()),
+            Integer(least) => format!("a whole number of at least {least}"),
+            Duration => return parse_duration_ms(v).map(drop).map_err(|e| e.within(self.key)),
+            Choice(words) if words.iter().any(|w| w.eq_ignore_ascii_case(v)) => return Ok(()),
+            Choice(words) => format!("one of {}", words.join(", ")),
+            Zone => return parse_zone(v).map(drop).map_err(|e| e.within(self.key)),
+            Text => return Ok(()),
+        };
+        Err(Error::user(format!("'{}' takes {wants}, not '{value}'.", self.key)))
+    }
+}
+
+/// Reads `10 s`, `5 min`, `1h`, `200`, as Flink does; a bare number is milliseconds.
+///
+/// Errors: no number, or a unit that is none.
+pub fn parse_duration_ms(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || {
+        Error::user(format!("'{text}' is no duration."))
+            .with_hint("Write a number and a unit: 500 ms, 10 s, 5 min, 1 h, 1 d.")
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1000,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// Reads a region id, `UTC`, `default`, or `GMT+08:00` with whole hours.
+///
+/// Errors: no such zone.
+pub fn parse_zone(text: &str) -> Result<chrono_tz::Tz> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("default") || text.eq_ignore_ascii_case("Z") {
+        return Ok(chrono_tz::UTC);
+    }
+    let wrong = || {
+        Error::user(format!("'{text}' is no time zone that Runnel knows."))
+            .with_hint("Write a region such as 'America/Los_Angeles', 'UTC', or an offset such as 'GMT-08:00'.")
+    };
+    if let Some(offset) = text.strip_prefix("GMT").filter(|o| !o.is_empty()) {
+        let (hours, minutes) = offset.split_once(':').unwrap_or((offset, "00"));
+        let hours: i32 = hours.parse().map_err(|_| wrong())?;
+        if minutes != "00" || hours.abs() > 14 {
+            return Err(wrong());
+        }
+        // The Etc zones have their signs the other way round.
+        return format!("Etc/GMT{:+}", -hours).parse().map_err(|_| wrong());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_sorted_and_defaults_are_valid() {
+        assert!(OPTIONS.is_sorted_by_key(|o| o.key));
+        for option in OPTIONS.iter().filter(|o| !o.default.is_empty()) {
+            option.check(option.default).unwrap();
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [("1min", 60_000), ("10 s", 10_000), ("250", 250), ("1 d", 86_400_000)] {
+            assert_eq!(parse_duration_ms(text).unwrap(), ms, "{text}");
+        }
+        for text in ["", "s", "-1 s", "1 fortnight", "99999999999999999 d"] {
+            assert!(parse_duration_ms(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zones() {
+        assert_eq!(parse_zone("Asia/Shanghai").unwrap(), chrono_tz::Asia::Shanghai);
+        assert_eq!(parse_zone("GMT+08:00").unwrap(), chrono_tz::Etc::GMTMinus8);
+        assert!(parse_zone("UTC+8").is_err());
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_wanted() {
+        let error = Config::default().set("parallelism.default", "0").unwrap_err();
+        assert_eq!(error.message(), "'parallelism.default' takes a whole number of at least 1, not '0'.");
+    }
+}

@@ -1,0 +1,13 @@
+//! What the outside must implement: a `Connector` gives a `Source` and a `Sink` for a table's options.
+
+mod factory;
+mod registry;
+mod sink;
+mod source;
+
+pub use factory::{Connector, OptionHelp, TableContext};
+pub use registry::ConnectorRegistry;
+pub use sink::{Sink, Writer, WriterContext};
+pub use source::{
+    Assignment, Boundedness, Enumerator, Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split,
+};

@@ -1,0 +1,1 @@
+//! SQL functions with Flink's names, types and results: ours, over those that DataFusion has.

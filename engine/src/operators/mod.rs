@@ -1,0 +1,90 @@
+//! The operators, one in a file, and the contract that they share. They are pure: they neither spawn,
+//! sleep nor read the clock.
+
+use crate::error::Result;
+use crate::message::ChangeBatch;
+use crate::time::Watermark;
+
+/// Receives what an operator emits. In a chain this is the next operator.
+pub trait Collector {
+    /// Passes rows on. Empty batches may be dropped.
+    fn emit(&mut self, batch: ChangeBatch) -> Result<()>;
+}
+
+/// Counters that an operator keeps for its task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OperatorStatus {
+    /// Rows dropped because they came after their windows had fired.
+    pub late_rows: u64,
+    /// Rows dropped because their event time was NULL.
+    pub null_time_rows: u64,
+    /// Windows (of all keys) that are open.
+    pub open_windows: u64,
+    /// The event time whose watermark fires the next window, in milliseconds.
+    pub next_fire_ms: Option<i64>,
+    /// Bytes of state, estimated.
+    pub state_bytes: u64,
+}
+
+/// What an operator may ask of its surroundings in each call.
+#[derive(Debug, Clone, Copy)]
+pub struct OperatorContext {
+    /// Processing time, in milliseconds since the epoch.
+    pub now_ms: i64,
+    /// Event time before the rows at hand, merged over all inputs.
+    pub watermark: Watermark,
+}
+
+/// One parallel instance of an operator.
+///
+/// The task calls `process` for each batch, `on_watermark` when the merged watermark of all inputs has moved
+/// (after that the watermark goes downstream), `on_timer` when `next_timer_ms` has come, and at the end of all
+/// inputs `on_watermark` with [`Watermark::MAX`] and then `finish`.
+pub trait Operator: Send {
+    /// Rows of input `input`.
+    fn process(
+        &mut self,
+        input: usize,
+        batch: ChangeBatch,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()>;
+
+    /// Event time has come to `watermark`: fire what is due.
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        let _ = (watermark, context, out);
+        Ok(())
+    }
+
+    /// When processing time wants `on_timer`, in milliseconds since the epoch.
+    fn next_timer_ms(&self) -> Option<i64> {
+        None
+    }
+
+    /// Processing time `context.now_ms` has come.
+    fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        let _ = (context, out);
+        Ok(())
+    }
+
+    /// All inputs have ended and the last watermark was processed: emit what is left.
+    fn finish(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        let _ = (context, out);
+        Ok(())
+    }
+
+    /// Whether nothing more will be emitted, whatever comes (LIMIT reached): the job may stop its sources.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// Counters for the shell.
+    fn status(&self) -> OperatorStatus {
+        OperatorStatus::default()
+    }
+}

@@ -1,0 +1,265 @@
+//! `StreamPlan`: the graph of operators, with all that the runtime needs to build them.
+
+use super::{ChangelogMode, Partitioning};
+use crate::connector::{Sink, Source};
+use crate::time::WindowSpec;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+use std::sync::Arc;
+
+/// Index of a node in `StreamPlan::nodes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// Stable identity of an operator, derived from the plan: state is restored by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperatorId(pub String);
+
+/// A job: nodes in topological order (inputs before users), one or more sinks.
+#[derive(Debug, Clone, Default)]
+pub struct StreamPlan {
+    /// `nodes[i].id == NodeId(i)`.
+    pub nodes: Vec<StreamNode>,
+}
+
+/// One operator of the job.
+#[derive(Debug, Clone)]
+pub struct StreamNode {
+    /// Its index.
+    pub id: NodeId,
+    /// Its identity across restarts.
+    pub operator_id: OperatorId,
+    /// One line for EXPLAIN, error texts and metrics, in Flink's form: `Calc(select=[a, b], where=[a > 1])`.
+    pub name: String,
+    /// What it does.
+    pub kind: NodeKind,
+    /// Where its rows come from, in input order.
+    pub inputs: Vec<Edge>,
+    /// Columns of its output. Fields carry our type metadata (see `sql::data_type`).
+    pub schema: SchemaRef,
+    /// Number of tasks.
+    pub parallelism: usize,
+    /// Row kinds of its output.
+    pub changelog: ChangelogMode,
+}
+
+/// Rows of `from` come in, spread by `partitioning`.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// The node whose output it is.
+    pub from: NodeId,
+    /// How it is spread over our tasks.
+    pub partitioning: Partitioning,
+}
+
+/// What a node does. Expressions are bound to the columns of the (only) input by index.
+#[derive(Debug, Clone)]
+pub enum NodeKind {
+    /// Reads a table. No inputs.
+    Source(SourceNode),
+    /// Emits fixed rows, then ends. No inputs, parallelism 1.
+    Values(ValuesNode),
+    /// Filters, then projects.
+    Calc(CalcNode),
+    /// Passes all inputs on (UNION ALL). Schemas agree by position.
+    Union,
+    /// A window function without aggregate: adds `window_start`, `window_end`, `window_time`.
+    WindowTable(WindowTableNode),
+    /// Aggregates in windows.
+    WindowAggregate(WindowAggregateNode),
+    /// Aggregates without windows, as a changelog.
+    GroupAggregate(GroupAggregateNode),
+    /// Joins two inputs window by window (inner). Two inputs.
+    WindowJoin(WindowJoinNode),
+    /// `LIMIT`/`OFFSET`: the first rows that come. Parallelism 1.
+    Limit(LimitNode),
+    /// Writes to a table or to the caller.
+    Sink(SinkNode),
+}
+
+/// A table being read: connector, then computed columns and filter, then a watermark per split.
+#[derive(Debug, Clone)]
+pub struct SourceNode {
+    /// Full name of the table, for messages.
+    pub table: String,
+    /// The connector's reading half.
+    pub source: Arc<dyn Source>,
+    /// Columns that the reader produces, in this order: the physical and metadata columns that the query
+    /// needs (a struct column may hold fewer fields than declared).
+    pub projection: SchemaRef,
+    /// Computed columns: expressions over `projection` that give the node's schema. `None` if the
+    /// projection is the schema.
+    pub computed: Option<Vec<Arc<dyn PhysicalExpr>>>,
+    /// Event time of the table, if declared.
+    pub watermark: Option<WatermarkStrategy>,
+}
+
+/// How a source makes watermarks, for each split on its own.
+#[derive(Debug, Clone)]
+pub struct WatermarkStrategy {
+    /// Gives each row's watermark as a timestamp of milliseconds, or NULL; bound to the node's schema.
+    pub expression: Arc<dyn PhysicalExpr>,
+    /// `table.exec.source.idle-timeout` or `scan.watermark.idle-timeout`, in milliseconds; `None` is off.
+    pub idle_timeout_ms: Option<u64>,
+    /// `pipeline.auto-watermark-interval`, in milliseconds; 0 means with every row.
+    pub interval_ms: u64,
+}
+
+/// Fixed rows.
+#[derive(Debug, Clone)]
+pub struct ValuesNode {
+    /// In order.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Filter and projection.
+#[derive(Debug, Clone)]
+pub struct CalcNode {
+    /// Rows for which it is not true are dropped.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Gives the node's schema.
+    pub projection: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Which column is the time attribute, and of which kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimeAttribute {
+    /// Event time: the column's index, a TIMESTAMP(3) or TIMESTAMP_LTZ(3).
+    Rowtime {
+        /// Index of the column in the input.
+        column: usize,
+    },
+    /// Processing time: the clock, when the row is processed.
+    Proctime,
+}
+
+/// A window function without an aggregate.
+#[derive(Debug, Clone)]
+pub struct WindowTableNode {
+    /// Size, slide, gap, …
+    pub window: WindowSpec,
+    /// What decides the window.
+    pub time: TimeAttribute,
+    /// Session windows only: `PARTITION BY` columns.
+    pub keys: Vec<usize>,
+    /// Zone in which windows are aligned where time is TIMESTAMP_LTZ or processing time; `None` for TIMESTAMP.
+    pub zone: Option<chrono_tz::Tz>,
+}
+
+/// Where an aggregate's windows come from.
+#[derive(Debug, Clone)]
+pub enum WindowInput {
+    /// Assigned here, from the time attribute.
+    Assign {
+        /// Size, slide, gap, …
+        window: WindowSpec,
+        /// What decides the window.
+        time: TimeAttribute,
+        /// Zone in which windows are aligned where time is TIMESTAMP_LTZ or processing time; `None` for TIMESTAMP.
+        zone: Option<chrono_tz::Tz>,
+    },
+    /// The input is windowed already: rows carry `window_start` and `window_end` (TIMESTAMP(3), wall time in
+    /// `zone`); the window fires when the watermark passes its end.
+    Attached {
+        /// Index of `window_start`.
+        start: usize,
+        /// Index of `window_end`.
+        end: usize,
+        /// Zone of the two columns; `None` for UTC.
+        zone: Option<chrono_tz::Tz>,
+    },
+}
+
+/// A property of the window among an aggregate's output columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WindowProperty {
+    /// `window_start`, TIMESTAMP(3).
+    Start,
+    /// `window_end`, TIMESTAMP(3), exclusive.
+    End,
+    /// `window_time`: end - 1 ms, the new rowtime, of the input attribute's type.
+    Rowtime,
+    /// The new processing-time attribute, TIMESTAMP_LTZ(3).
+    Proctime,
+}
+
+/// Aggregation in windows. Output columns: keys, then aggregates, then properties.
+#[derive(Debug, Clone)]
+pub struct WindowAggregateNode {
+    /// The windows.
+    pub input: WindowInput,
+    /// Group keys besides the window: indexes of input columns.
+    pub keys: Vec<usize>,
+    /// The aggregates.
+    pub aggregates: Vec<AggregateCall>,
+    /// The window's properties that the query reads.
+    pub properties: Vec<WindowProperty>,
+}
+
+/// One aggregate call. The runtime maps `function` to an accumulator.
+#[derive(Debug, Clone)]
+pub struct AggregateCall {
+    /// Lower-case name: `count`, `sum`, `avg`, `min`, `max`, …
+    pub function: String,
+    /// Argument columns of the input; empty for COUNT(*).
+    pub arguments: Vec<usize>,
+    /// `DISTINCT`.
+    pub distinct: bool,
+    /// `FILTER (WHERE …)`: index of a BOOLEAN input column.
+    pub filter: Option<usize>,
+    /// Result type, Flink's.
+    pub data_type: arrow::datatypes::DataType,
+    /// Name of the output column.
+    pub name: String,
+}
+
+/// Aggregation without windows. Output columns: keys, then aggregates.
+#[derive(Debug, Clone)]
+pub struct GroupAggregateNode {
+    /// Indexes of input columns; empty for a global aggregate.
+    pub keys: Vec<usize>,
+    /// The aggregates; empty for SELECT DISTINCT.
+    pub aggregates: Vec<AggregateCall>,
+    /// Whether the input may hold `-U`/`-D`: accumulators must then be able to take back.
+    pub retracts: bool,
+    /// Whether `-U` is emitted before `+U`.
+    pub update_before: bool,
+    /// Batch mode: results once, at the end of input (a global aggregate then gives a row for no rows).
+    pub at_end_only: bool,
+}
+
+/// Inner join of rows of the same window, emitted when the watermark passes the window's end.
+#[derive(Debug, Clone)]
+pub struct WindowJoinNode {
+    /// `window_end` in the left and the right input.
+    pub window_end: (usize, usize),
+    /// Zone of the window columns; `None` for UTC.
+    pub zone: Option<chrono_tz::Tz>,
+    /// Columns that must be equal, left and right (the window's bounds included).
+    pub keys: Vec<(usize, usize)>,
+    /// Further condition, bound to left columns followed by right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// The first rows that come.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitNode {
+    /// Rows left out first.
+    pub skip: u64,
+    /// Rows passed on then; `None` for all.
+    pub fetch: Option<u64>,
+}
+
+/// A table or the caller being written to.
+#[derive(Debug, Clone)]
+pub struct SinkNode {
+    /// Full name of the table, for messages.
+    pub table: String,
+    /// The connector's writing half.
+    pub sink: Arc<dyn Sink>,
+    /// Columns declared NOT NULL: a null there is an error, or drops the row.
+    pub not_null: Vec<usize>,
+    /// `table.exec.sink.not-null-enforcer` = `DROP`.
+    pub drop_nulls: bool,
+}

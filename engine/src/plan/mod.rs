@@ -1,0 +1,13 @@
+//! The neutral room: the operator graph that the planner writes and the runtime reads.
+
+mod changelog;
+mod graph;
+mod partitioning;
+
+pub use changelog::ChangelogMode;
+pub use graph::{
+    AggregateCall, CalcNode, Edge, GroupAggregateNode, LimitNode, NodeId, NodeKind, OperatorId, SinkNode, SourceNode,
+    StreamNode, StreamPlan, TimeAttribute, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput,
+    WindowJoinNode, WindowProperty, WindowTableNode,
+};
+pub use partitioning::Partitioning;

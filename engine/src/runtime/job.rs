@@ -1,0 +1,137 @@
+//! `JobHandle`: what the outside holds of a running job.
+
+use crate::error::Result;
+use crate::message::ChangeBatch;
+use crate::time::Watermark;
+use std::time::Duration;
+
+/// State of a job, Flink's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Tasks are being started.
+    Created,
+    /// All tasks run.
+    Running,
+    /// A task has failed; the others are being stopped.
+    Failing,
+    /// It has failed.
+    Failed,
+    /// `cancel` was called; tasks are being stopped.
+    Cancelling,
+    /// It was cancelled.
+    Canceled,
+    /// All input has ended and was processed.
+    Finished,
+}
+
+/// A running job. Clones refer to the same job; when the last is dropped, the job is cancelled.
+#[derive(Debug, Clone)]
+pub struct JobHandle {}
+
+impl JobHandle {
+    /// 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        unimplemented!()
+    }
+
+    /// Its state.
+    pub fn status(&self) -> JobStatus {
+        unimplemented!()
+    }
+
+    /// Asks all tasks to stop. Returns at once; `wait` tells when they have. Does nothing to a job that has
+    /// ended.
+    pub fn cancel(&self) {
+        unimplemented!()
+    }
+
+    /// Waits for the end, at most `timeout` (`None`: as long as it takes). `None` if it still runs. A cancelled
+    /// job has ended well.
+    pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
+        let _ = timeout;
+        unimplemented!()
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        unimplemented!()
+    }
+}
+
+/// How far a job has come, for the status line, and why it is silent.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Rows read by all sources.
+    pub rows_in: u64,
+    /// Rows given to all sinks.
+    pub rows_out: u64,
+    /// Rows dropped because their windows had fired.
+    pub late_rows: u64,
+    /// Records that did not decode and were skipped.
+    pub skipped_rows: u64,
+    /// The least watermark of all sinks' inputs; `None` where there is none yet.
+    pub watermark: Option<Watermark>,
+    /// Windows that are open.
+    pub open_windows: u64,
+    /// The watermark that fires the next window.
+    pub next_fire: Option<Watermark>,
+    /// Each source.
+    pub sources: Vec<SourceProgress>,
+    /// In sentences, what holds the output back, worst first: `partition 3 of orders has had no rows for
+    /// 12 s and holds the watermark at …; 3 windows wait; the next fires at …`. Empty if nothing does.
+    pub silence: Vec<String>,
+}
+
+/// How far one source has come.
+#[derive(Debug, Clone, Default)]
+pub struct SourceProgress {
+    /// Full name of the table.
+    pub table: String,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How far behind the end, -1 if unknown.
+    pub lag: i64,
+    /// Its splits, where the table has a watermark.
+    pub splits: Vec<SplitProgress>,
+}
+
+/// How far one split has come.
+#[derive(Debug, Clone)]
+pub struct SplitProgress {
+    /// Its id.
+    pub split: String,
+    /// Its watermark; `None` before the first row.
+    pub watermark: Option<Watermark>,
+    /// Whether it is left out as idle.
+    pub idle: bool,
+}
+
+/// The rows of a SELECT. Dropping it cancels the job.
+#[derive(Debug)]
+pub struct ResultStream {}
+
+/// What a [`ResultStream`] has.
+#[derive(Debug)]
+pub enum ResultEvent {
+    /// Rows.
+    Batch(ChangeBatch),
+    /// Nothing came within the time given.
+    Pending,
+    /// The job has ended; nothing more comes.
+    End(Result<()>),
+}
+
+impl ResultStream {
+    /// The next rows; waits at most `timeout`. All rows come before `End`.
+    pub fn next(&mut self, timeout: Duration) -> ResultEvent {
+        let _ = timeout;
+        unimplemented!()
+    }
+
+    /// The job behind it.
+    pub fn job(&self) -> &JobHandle {
+        unimplemented!()
+    }
+}

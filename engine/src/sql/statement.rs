@@ -1,0 +1,264 @@
+//! `Statement`: what the parser makes of one statement. Queries stay sqlparser's AST; the rest is ours.
+
+use crate::error::Span;
+use catalog::{ColumnKind, Options};
+use datafusion_sql::sqlparser::ast;
+use std::collections::HashMap;
+
+use crate::error::Location;
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statement {
+    /// `[EXECUTE] SELECT …`, `WITH …`, `VALUES …`.
+    Query(Query),
+    /// `[EXECUTE] INSERT INTO …`.
+    Insert(Insert),
+    /// `EXECUTE STATEMENT SET BEGIN … END`: one job.
+    StatementSet(Vec<Insert>),
+    /// `CREATE TABLE`.
+    CreateTable(CreateTable),
+    /// `CREATE VIEW`.
+    CreateView(CreateView),
+    /// `CREATE DATABASE`.
+    CreateDatabase(CreateDatabase),
+    /// `DROP TABLE | VIEW | DATABASE`.
+    Drop(Drop),
+    /// `USE [CATALOG]`.
+    Use(Use),
+    /// `SHOW …`.
+    Show(Show),
+    /// `DESCRIBE t`.
+    Describe(Name),
+    /// `SET 'k' = 'v'`, or all settings.
+    Set(Option<(String, String)>),
+    /// `RESET 'k'`, or all.
+    Reset(Option<String>),
+    /// `EXPLAIN …`.
+    Explain(Explain),
+}
+
+/// A name as written, one to three parts, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// Without quotes.
+    pub parts: Vec<String>,
+    /// Place of all parts.
+    pub span: Option<Span>,
+}
+
+/// Hints after table names, `/*+ OPTIONS('k' = 'v') */`, by the place of the name's last part.
+pub type TableHints = HashMap<Location, Options>;
+
+/// A query: sqlparser's AST after the token pass, and the text it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Spans are places in the whole text that was split, not in `text`.
+    pub ast: Box<ast::Query>,
+    /// As the user wrote it, without the statement's first words and the closing `;`.
+    pub text: String,
+    /// `OPTIONS` hints of its tables.
+    pub hints: TableHints,
+}
+
+/// `INSERT {INTO | OVERWRITE} t [PARTITION (…)] [(columns)] query`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    /// Where to.
+    pub table: Name,
+    /// `OPTIONS` hint of the target.
+    pub options: Options,
+    /// `OVERWRITE`.
+    pub overwrite: bool,
+    /// Static partition values, as literals' text.
+    pub partition: Vec<(String, String)>,
+    /// Column list; empty means all.
+    pub columns: Vec<(String, Option<Span>)>,
+    /// What.
+    pub query: Query,
+}
+
+/// `CREATE [TEMPORARY] TABLE [IF NOT EXISTS] …`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: Name,
+    /// `TEMPORARY`.
+    pub temporary: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// In order.
+    pub columns: Vec<ColumnSyntax>,
+    /// `WATERMARK FOR column AS expression`: column, expression text, place.
+    pub watermark: Option<(String, String, Option<Span>)>,
+    /// `[CONSTRAINT name] PRIMARY KEY (…) NOT ENFORCED`, in table or column form: name, columns.
+    pub primary_key: Option<(Option<String>, Vec<String>)>,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// `PARTITIONED BY (…)`.
+    pub partitioned_by: Vec<String>,
+    /// `WITH (…)`.
+    pub options: Options,
+    /// Places of the option keys, for errors.
+    pub option_spans: HashMap<String, Span>,
+    /// `LIKE source (…)`.
+    pub like: Option<Like>,
+}
+
+/// One column in CREATE TABLE. Types and expressions are text; types are normalized by `data_type`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnSyntax {
+    /// Without quotes.
+    pub name: String,
+    /// Physical, metadata or computed.
+    pub kind: ColumnKind,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// Place of the name.
+    pub span: Option<Span>,
+}
+
+/// `LIKE source (INCLUDING … EXCLUDING …)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Like {
+    /// The table copied from.
+    pub source: Name,
+    /// In order.
+    pub rules: Vec<(LikeMode, LikeFeature)>,
+}
+
+/// How LIKE treats a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LikeMode {
+    /// Copy it; a clash is an error.
+    Including,
+    /// Leave it out.
+    Excluding,
+    /// Copy it; the new table's own wins.
+    Overwriting,
+}
+
+/// What LIKE may copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LikeFeature {
+    /// Everything.
+    All,
+    /// The primary key.
+    Constraints,
+    /// Computed columns.
+    Generated,
+    /// Metadata columns.
+    Metadata,
+    /// `WITH` options.
+    Options,
+    /// `PARTITIONED BY`.
+    Partitions,
+    /// The watermark.
+    Watermarks,
+}
+
+/// `CREATE [TEMPORARY] VIEW [IF NOT EXISTS] v [(a, b)] [COMMENT '…'] AS query`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// `TEMPORARY`.
+    pub temporary: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// Column names with comments; empty means the query's own.
+    pub columns: Vec<(String, Option<String>)>,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// What it stands for.
+    pub query: Query,
+}
+
+/// `CREATE DATABASE [IF NOT EXISTS] d [COMMENT '…'] [WITH (…)]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateDatabase {
+    /// One or two parts.
+    pub name: Name,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// `WITH (…)`.
+    pub options: Options,
+}
+
+/// `DROP [TEMPORARY] TABLE | VIEW | DATABASE [IF EXISTS] n [CASCADE]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drop {
+    /// What kind of object.
+    pub kind: catalog::ObjectKind,
+    /// Its name.
+    pub name: Name,
+    /// `TEMPORARY`.
+    pub temporary: bool,
+    /// `IF EXISTS`.
+    pub if_exists: bool,
+    /// `CASCADE`, databases only.
+    pub cascade: bool,
+}
+
+/// `USE [c.]d` or `USE CATALOG c`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// A database of the current or the named catalog.
+    Database(Name),
+    /// A catalog.
+    Catalog(Name),
+}
+
+/// `SHOW …`, each with its filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Show {
+    /// `SHOW CATALOGS`.
+    Catalogs(Option<Pattern>),
+    /// `SHOW CURRENT CATALOG`.
+    CurrentCatalog,
+    /// `SHOW DATABASES [FROM c]`.
+    Databases(Option<Name>, Option<Pattern>),
+    /// `SHOW CURRENT DATABASE`.
+    CurrentDatabase,
+    /// `SHOW TABLES [FROM d]`.
+    Tables(Option<Name>, Option<Pattern>),
+    /// `SHOW VIEWS [FROM d]`.
+    Views(Option<Name>, Option<Pattern>),
+    /// `SHOW [USER] FUNCTIONS`.
+    Functions {
+        /// `USER`.
+        user: bool,
+        /// Filter.
+        like: Option<Pattern>,
+    },
+    /// `SHOW COLUMNS FROM t`.
+    Columns(Name, Option<Pattern>),
+    /// `SHOW CREATE TABLE t`.
+    CreateTable(Name),
+    /// `SHOW CREATE VIEW v`.
+    CreateView(Name),
+}
+
+/// `[NOT] LIKE | ILIKE 'pattern'` of a SHOW statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// `NOT`.
+    pub negated: bool,
+    /// `ILIKE`.
+    pub ignore_case: bool,
+    /// With `%`, `_` and `\` as escape.
+    pub pattern: String,
+}
+
+/// `EXPLAIN [PLAN FOR | details] statement`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explain {
+    /// `CHANGELOG_MODE`.
+    pub changelog_mode: bool,
+    /// `JSON_EXECUTION_PLAN`.
+    pub json_plan: bool,
+    /// `ESTIMATED_COST`, `PLAN_ADVICE`: accepted, without effect.
+    pub statement: Box<Statement>,
+}

@@ -1,0 +1,1 @@
+//! Keyed state in batches: keys to group indexes, accumulators as columns.

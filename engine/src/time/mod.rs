@@ -1,0 +1,9 @@
+//! Time, pure: clocks, watermarks, windows. Knows nothing of data, state or tasks.
+
+mod clock;
+mod watermark;
+mod window;
+
+pub use clock::{Clock, MockClock, SystemClock};
+pub use watermark::{MergeChange, SplitWatermarks, Watermark, WatermarkMerge};
+pub use window::WindowSpec;
