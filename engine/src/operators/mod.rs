@@ -1,5 +1,28 @@
 //! The operators, one in a file, and the contract that they share. They are pure: they neither spawn,
 //! sleep nor read the clock.
+//!
+//! Constructors take the plan's node, the schemas of the inputs and of the output:
+//! `X::new(&node, input, output)`, with `&[SchemaRef]` where there are several inputs. [`Values`] is no
+//! operator but an iterator of batches, for the task that stands in for a source.
+
+mod calc;
+mod group_aggregate;
+mod limit;
+mod rows;
+mod union;
+mod values;
+mod window_aggregate;
+mod window_join;
+mod window_table;
+
+pub use calc::Calc;
+pub use group_aggregate::GroupAggregate;
+pub use limit::Limit;
+pub use union::Union;
+pub use values::Values;
+pub use window_aggregate::WindowAggregate;
+pub use window_join::WindowJoin;
+pub use window_table::WindowTable;
 
 use crate::error::Result;
 use crate::message::ChangeBatch;

@@ -1,0 +1,55 @@
+//! Filter and projection.
+
+use super::rows::{batch, evaluate, evaluate_mask};
+use super::{Collector, Operator, OperatorContext};
+use crate::error::Result;
+use crate::message::ChangeBatch;
+use crate::plan::CalcNode;
+use arrow::array::BooleanArray;
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+use std::sync::Arc;
+
+/// Keeps the rows for which the filter is true, then computes the projection. Each row of a changelog is
+/// judged on its own, as in Flink: of an update pair, one half may pass alone.
+pub struct Calc {
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    projection: Vec<Arc<dyn PhysicalExpr>>,
+    output: SchemaRef,
+}
+
+impl Calc {
+    /// Expressions are bound to the columns of `input`.
+    pub fn new(node: &CalcNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+        let _ = input;
+        Ok(Self { filter: node.filter.clone(), projection: node.projection.clone(), output })
+    }
+}
+
+impl Operator for Calc {
+    fn process(
+        &mut self,
+        _: usize,
+        input: ChangeBatch,
+        _: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        let kept = match &self.filter {
+            None => input,
+            Some(filter) => {
+                let mask = evaluate_mask(filter, input.records())?;
+                keep(input, &mask)?
+            }
+        };
+        if kept.num_rows() == 0 {
+            return Ok(());
+        }
+        let columns = self.projection.iter().map(|e| evaluate(e, kept.records())).collect::<Result<_>>()?;
+        let records = batch(&self.output, columns, kept.num_rows())?;
+        out.emit(kept.with_records(records))
+    }
+}
+
+fn keep(input: ChangeBatch, mask: &BooleanArray) -> Result<ChangeBatch> {
+    Ok(if mask.true_count() == input.num_rows() { input } else { input.filter(mask)? })
+}
