@@ -50,6 +50,11 @@ impl<'a> OptionReader<'a> {
             .or_else(|| self.help.iter().find(|o| o.key == key).and_then(|o| o.default.as_deref()))
     }
 
+    /// Whether the table itself sets `key`, so that its value is no default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.options.contains_key(key)
+    }
+
     /// The value of `key`, which must be set.
     pub fn required(&self, key: &str) -> Result<&'a str> {
         self.get(key).filter(|v| !v.is_empty()).ok_or_else(|| {

@@ -179,6 +179,8 @@ pub struct Metrics {
     pub skipped: AtomicU64,
     /// Rows dropped because they came after their windows.
     pub late: AtomicU64,
+    /// Requests that the outside refused because of its limits, and that were tried again.
+    pub throttled: AtomicU64,
     /// How far behind the end reading is, in milliseconds (Kinesis) or records (Kafka); -1 unknown.
     pub lag: AtomicI64,
 }
