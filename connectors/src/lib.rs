@@ -1,11 +1,19 @@
 //! The connectors and formats that Runnel has. [`registry`] is the only list of connectors.
 
+mod blackhole;
+mod datagen;
 pub mod formats;
 mod options;
+mod print;
 
 use engine::connector::ConnectorRegistry;
+use std::sync::Arc;
 
 /// All connectors of this build.
 pub fn registry() -> ConnectorRegistry {
-    ConnectorRegistry::default()
+    let mut registry = ConnectorRegistry::default();
+    registry.add(Arc::new(blackhole::Blackhole));
+    registry.add(Arc::new(datagen::Datagen));
+    registry.add(Arc::new(print::Print));
+    registry
 }

@@ -1,10 +1,16 @@
-//! Formats: bytes to Arrow and back, in batches. [`format`] is the only list of formats.
+//! Formats: bytes to Arrow and back, in batches. [`FORMATS`] is the only list of formats; [`select`] finds the one
+//! that a table's options name.
+
+pub(crate) mod calendar;
+pub(crate) mod java;
+mod json;
+pub mod select;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use catalog::Options;
 use engine::connector::OptionHelp;
-use engine::error::{Error, Result};
+use engine::error::{Error, Result, nearest};
 use engine::message::{ChangeBatch, RowKind};
 use engine::plan::ChangelogMode;
 use std::sync::Arc;
@@ -47,11 +53,21 @@ pub trait Format: Send + Sync {
     fn encoder(&self, options: &Options, schema: SchemaRef, zone: chrono_tz::Tz) -> Result<Box<dyn Encoder>>;
 }
 
+/// All formats of this build.
+pub const FORMATS: &[&dyn Format] = &[&json::Json];
+
 /// The format called `name`.
 ///
 /// Errors: there is none; the text lists what there is.
 pub fn format(name: &str) -> Result<&'static dyn Format> {
-    Err(Error::user(format!("There is no format '{name}'.")))
+    FORMATS.iter().find(|f| f.name() == name).copied().ok_or_else(|| {
+        let names = FORMATS.iter().map(|f| f.name()).collect::<Vec<_>>();
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("Did you mean '{near}'? There are: {}.", names.join(", ")),
+            None => format!("There are: {}.", names.join(", ")),
+        };
+        Error::user(format!("This Runnel has no format '{name}'.")).with_hint(hint)
+    })
 }
 
 /// Messages (or lines of a file) side by side in one padded buffer.
