@@ -1,5 +1,23 @@
 //! SQL functions with Flink's names, types and results: ours, over those that DataFusion has.
+//!
+//! [`FunctionRegistry`] is all of them by name; [`text`] is Flink's text of a value. Each family of functions
+//! has a file with a table `FUNCTIONS`, in the shape that `scalar` gives.
 
+mod aggregate;
 pub mod calendar;
+mod clock;
+pub mod decimal;
 pub mod field;
+mod operators;
+mod registry;
+mod scalar;
+mod syntax;
 pub mod text;
+
+pub use registry::FunctionRegistry;
+pub use scalar::{carry, evaluation_error};
+
+/// Every scalar function.
+fn families() -> impl Iterator<Item = &'static scalar::Function> {
+    [clock::FUNCTIONS, operators::FUNCTIONS].into_iter().flatten()
+}
