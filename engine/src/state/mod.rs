@@ -4,3 +4,6 @@ pub mod accumulator;
 mod column;
 mod hash;
 pub mod key_group;
+mod key_table;
+
+pub use key_table::KeyTable;

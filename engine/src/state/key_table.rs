@@ -1,0 +1,483 @@
+//! `KeyTable`: keys of any column types to dense group indexes, batch by batch.
+
+use super::column::{Codec, Physical};
+use super::hash::hash_rows;
+use crate::error::Result;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Int32Array, Int64Array,
+};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Decimal128Type, Int32Type, Int64Type};
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// Bytes of removed keys that are kept before the texts of a column are packed anew.
+const GARBAGE_BYTES: usize = 1 << 16;
+
+/// The keys seen so far, each with a group index. NULL is a key like any other. Indexes of removed keys are
+/// given to new ones, so arrays beside the table stay dense. With no key columns, all rows are of one group.
+#[derive(Debug)]
+pub struct KeyTable {
+    codecs: Vec<Codec>,
+    columns: Vec<KeyColumn>,
+    hashes: Vec<u64>,
+    live: Vec<bool>,
+    free: Vec<u32>,
+    table: HashTable<u32>,
+    scratch: Vec<u64>,
+}
+
+impl KeyTable {
+    /// An empty table for keys with columns of these types.
+    ///
+    /// Errors: a type that cannot be a key.
+    pub fn new(types: &[DataType]) -> Result<Self> {
+        let codecs = types.iter().map(Codec::new).collect::<Result<Vec<_>>>()?;
+        Ok(Self::with_codecs(codecs))
+    }
+
+    /// An empty table for the same types.
+    pub fn new_like(&self) -> Self {
+        Self::with_codecs(self.codecs.clone())
+    }
+
+    fn with_codecs(codecs: Vec<Codec>) -> Self {
+        let columns = codecs.iter().map(|c| KeyColumn::new(c.physical())).collect();
+        Self {
+            codecs,
+            columns,
+            hashes: Vec::new(),
+            live: Vec::new(),
+            free: Vec::new(),
+            table: HashTable::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// One more than the greatest group index ever given: the length for arrays beside the table.
+    pub fn slots(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Group indexes in use, ascending.
+    pub fn groups(&self) -> impl Iterator<Item = u32> + '_ {
+        self.live.iter().enumerate().filter(|(_, live)| **live).map(|(group, _)| group as u32)
+    }
+
+    /// The group of each of `rows` rows of `keys` into `groups` (cleared first); new keys get new groups.
+    pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
+        groups.clear();
+        groups.reserve(rows);
+        let physical = self.encode(keys)?;
+        let mut hashes = std::mem::take(&mut self.scratch);
+        hash_rows(&physical, rows, &mut hashes);
+        let views: Vec<View<'_>> = physical.iter().map(View::new).collect();
+        match &views[..] {
+            [View::I64(values, None)] => self.intern_rows(&views, &hashes, groups, |columns, group, row| {
+                matches!(&columns[0], KeyColumn::I64(c) if c.equals(group, values[row]))
+            }),
+            [View::I32(values, None)] => self.intern_rows(&views, &hashes, groups, |columns, group, row| {
+                matches!(&columns[0], KeyColumn::I32(c) if c.equals(group, values[row]))
+            }),
+            _ => self.intern_rows(&views, &hashes, groups, |columns, group, row| {
+                columns.iter().zip(&views).all(|(column, view)| column.equals(group, view, row))
+            }),
+        }
+        self.scratch = hashes;
+        Ok(())
+    }
+
+    /// Finds the groups of keys that are known; `None` for others.
+    pub fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
+        let physical = self.encode(keys)?;
+        let mut hashes = Vec::new();
+        hash_rows(&physical, rows, &mut hashes);
+        let views: Vec<View<'_>> = physical.iter().map(View::new).collect();
+        let find = |(row, hash): (usize, &u64)| {
+            let same = |group: &u32| {
+                self.hashes[*group as usize] == *hash
+                    && self.columns.iter().zip(&views).all(|(c, view)| c.equals(*group as usize, view, row))
+            };
+            self.table.find(*hash, same).copied()
+        };
+        Ok(hashes.iter().enumerate().map(find).collect())
+    }
+
+    fn encode(&self, keys: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let encode = |(codec, key): (&Codec, &ArrayRef)| {
+            let array = codec.encode(key)?;
+            // Keys are compared by their bits.
+            Ok(match array.data_type() {
+                DataType::Float32 => relabel(&array, DataType::Int32)?,
+                DataType::Float64 => relabel(&array, DataType::Int64)?,
+                _ => array,
+            })
+        };
+        self.codecs.iter().zip(keys).map(encode).collect()
+    }
+
+    #[inline]
+    fn intern_rows(
+        &mut self,
+        views: &[View<'_>],
+        hashes: &[u64],
+        groups: &mut Vec<u32>,
+        equals: impl Fn(&[KeyColumn], usize, usize) -> bool,
+    ) {
+        for (row, hash) in hashes.iter().enumerate() {
+            let same = |group: &u32| {
+                self.hashes[*group as usize] == *hash && equals(&self.columns, *group as usize, row)
+            };
+            let group = match self.table.find(*hash, same) {
+                Some(group) => *group,
+                None => self.add(views, row, *hash),
+            };
+            groups.push(group);
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, views: &[View<'_>], row: usize, hash: u64) -> u32 {
+        let group = match self.free.pop() {
+            Some(group) => {
+                self.hashes[group as usize] = hash;
+                self.live[group as usize] = true;
+                group
+            }
+            None => {
+                self.hashes.push(hash);
+                self.live.push(true);
+                (self.hashes.len() - 1) as u32
+            }
+        };
+        for (column, view) in self.columns.iter_mut().zip(views) {
+            column.set(group as usize, view, row);
+        }
+        let hashes = &self.hashes;
+        self.table.insert_unique(hash, group, |g| hashes[*g as usize]);
+        group
+    }
+
+    /// Forgets these groups; indexes that are not in use are ignored.
+    pub fn remove(&mut self, groups: impl IntoIterator<Item = u32>) {
+        for group in groups {
+            let slot = group as usize;
+            if !std::mem::replace(&mut self.live[slot], false) {
+                continue;
+            }
+            if let Ok(entry) = self.table.find_entry(self.hashes[slot], |g| *g == group) {
+                entry.remove();
+            }
+            self.columns.iter_mut().for_each(|c| c.forget(slot));
+            self.free.push(group);
+        }
+        self.columns.iter_mut().for_each(KeyColumn::pack);
+    }
+
+    /// The keys of `groups` as columns.
+    pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let decode = |(codec, column): (&Codec, &KeyColumn)| {
+            let array = column.take(groups);
+            codec.decode(match codec.physical() {
+                Physical::F32 => relabel(&array, DataType::Float32)?,
+                Physical::F64 => relabel(&array, DataType::Float64)?,
+                _ => array,
+            })
+        };
+        self.codecs.iter().zip(&self.columns).map(decode).collect()
+    }
+
+    /// Bytes held, estimated.
+    pub fn size(&self) -> usize {
+        let columns: usize = self.columns.iter().map(KeyColumn::size).sum();
+        columns + self.hashes.capacity() * 9 + self.table.capacity() * 5
+    }
+}
+
+fn relabel(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {
+    Ok(arrow::array::make_array(array.to_data().into_builder().data_type(data_type).build()?))
+}
+
+/// A key column of a batch.
+enum View<'a> {
+    I32(&'a [i32], Option<&'a NullBuffer>),
+    I64(&'a [i64], Option<&'a NullBuffer>),
+    I128(&'a [i128], Option<&'a NullBuffer>),
+    Bytes(&'a BinaryArray, Option<&'a NullBuffer>),
+}
+
+impl<'a> View<'a> {
+    fn new(array: &'a ArrayRef) -> Self {
+        let nulls = array.nulls().filter(|n| n.null_count() > 0);
+        match array.data_type() {
+            DataType::Int32 => Self::I32(array.as_primitive::<Int32Type>().values(), nulls),
+            DataType::Int64 => Self::I64(array.as_primitive::<Int64Type>().values(), nulls),
+            DataType::Decimal128(..) => Self::I128(array.as_primitive::<Decimal128Type>().values(), nulls),
+            _ => Self::Bytes(array.as_binary::<i32>(), nulls),
+        }
+    }
+}
+
+fn is_null(nulls: &Option<&NullBuffer>, row: usize) -> bool {
+    nulls.is_some_and(|n| n.is_null(row))
+}
+
+/// A column of the keys seen, indexed by group.
+#[derive(Debug)]
+enum KeyColumn {
+    I32(Fixed<i32>),
+    I64(Fixed<i64>),
+    I128(Fixed<i128>),
+    Bytes(Texts),
+}
+
+impl KeyColumn {
+    fn new(physical: Physical) -> Self {
+        match physical {
+            Physical::I32 | Physical::F32 => Self::I32(Fixed::default()),
+            Physical::I64 | Physical::F64 => Self::I64(Fixed::default()),
+            Physical::I128 => Self::I128(Fixed::default()),
+            Physical::Bytes => Self::Bytes(Texts::default()),
+        }
+    }
+
+    #[inline]
+    fn equals(&self, group: usize, view: &View<'_>, row: usize) -> bool {
+        match (self, view) {
+            (Self::I32(c), View::I32(v, None)) => c.equals(group, v[row]),
+            (Self::I64(c), View::I64(v, None)) => c.equals(group, v[row]),
+            (Self::I32(c), View::I32(v, n)) => c.get(group) == (!is_null(n, row)).then(|| v[row]),
+            (Self::I64(c), View::I64(v, n)) => c.get(group) == (!is_null(n, row)).then(|| v[row]),
+            (Self::I128(c), View::I128(v, n)) => c.get(group) == (!is_null(n, row)).then(|| v[row]),
+            (Self::Bytes(c), View::Bytes(v, n)) => c.get(group) == (!is_null(n, row)).then(|| v.value(row)),
+            _ => false,
+        }
+    }
+
+    fn set(&mut self, group: usize, view: &View<'_>, row: usize) {
+        match (self, view) {
+            (Self::I32(c), View::I32(v, n)) => c.set(group, (!is_null(n, row)).then(|| v[row])),
+            (Self::I64(c), View::I64(v, n)) => c.set(group, (!is_null(n, row)).then(|| v[row])),
+            (Self::I128(c), View::I128(v, n)) => c.set(group, (!is_null(n, row)).then(|| v[row])),
+            (Self::Bytes(c), View::Bytes(v, n)) => c.set(group, (!is_null(n, row)).then(|| v.value(row))),
+            _ => {}
+        }
+    }
+
+    fn forget(&mut self, group: usize) {
+        if let Self::Bytes(texts) = self {
+            texts.set(group, None);
+        }
+    }
+
+    fn pack(&mut self) {
+        if let Self::Bytes(texts) = self {
+            texts.pack();
+        }
+    }
+
+    fn take(&self, groups: &[u32]) -> ArrayRef {
+        match self {
+            Self::I32(c) => {
+                let (values, nulls) = c.take(groups);
+                Arc::new(Int32Array::new(values, nulls))
+            }
+            Self::I64(c) => {
+                let (values, nulls) = c.take(groups);
+                Arc::new(Int64Array::new(values, nulls))
+            }
+            Self::I128(c) => {
+                let (values, nulls) = c.take(groups);
+                Arc::new(Decimal128Array::new(values, nulls))
+            }
+            Self::Bytes(c) => c.take(groups),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::I32(c) => c.values.capacity() * 4 + c.nulls.capacity(),
+            Self::I64(c) => c.values.capacity() * 8 + c.nulls.capacity(),
+            Self::I128(c) => c.values.capacity() * 16 + c.nulls.capacity(),
+            Self::Bytes(c) => c.bytes.capacity() + c.spans.capacity() * size_of::<Option<(usize, u32)>>(),
+        }
+    }
+}
+
+/// Values of a fixed width. `nulls` is empty until the first NULL, then as long as `values`.
+#[derive(Debug, Default)]
+struct Fixed<T> {
+    values: Vec<T>,
+    nulls: Vec<bool>,
+}
+
+impl<T: Copy + Default + PartialEq + arrow::datatypes::ArrowNativeType> Fixed<T> {
+    #[inline]
+    fn equals(&self, group: usize, value: T) -> bool {
+        self.values[group] == value && (self.nulls.is_empty() || !self.nulls[group])
+    }
+
+    #[inline]
+    fn get(&self, group: usize) -> Option<T> {
+        let null = !self.nulls.is_empty() && self.nulls[group];
+        (!null).then(|| self.values[group])
+    }
+
+    fn set(&mut self, group: usize, value: Option<T>) {
+        if group == self.values.len() {
+            self.values.push(T::default());
+            if !self.nulls.is_empty() {
+                self.nulls.push(false);
+            }
+        }
+        self.values[group] = value.unwrap_or_default();
+        if value.is_none() && self.nulls.is_empty() {
+            self.nulls.resize(self.values.len(), false);
+        }
+        if !self.nulls.is_empty() {
+            self.nulls[group] = value.is_none();
+        }
+    }
+
+    fn take(&self, groups: &[u32]) -> (ScalarBuffer<T>, Option<NullBuffer>) {
+        let values: Vec<T> = groups.iter().map(|g| self.values[*g as usize]).collect();
+        let nulls = (!self.nulls.is_empty())
+            .then(|| NullBuffer::from_iter(groups.iter().map(|g| !self.nulls[*g as usize])))
+            .filter(|n| n.null_count() > 0);
+        (values.into(), nulls)
+    }
+}
+
+/// Texts one after the other in one buffer.
+#[derive(Debug, Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    spans: Vec<Option<(usize, u32)>>,
+    garbage: usize,
+}
+
+impl Texts {
+    #[inline]
+    fn get(&self, group: usize) -> Option<&[u8]> {
+        self.spans[group].map(|(start, length)| &self.bytes[start..start + length as usize])
+    }
+
+    fn set(&mut self, group: usize, value: Option<&[u8]>) {
+        if group == self.spans.len() {
+            self.spans.push(None);
+        }
+        self.garbage += self.spans[group].map_or(0, |(_, length)| length as usize);
+        self.spans[group] = value.map(|v| {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(v);
+            // Arrow's own offsets keep a value below 2 GB.
+            (start, v.len() as u32)
+        });
+    }
+
+    fn pack(&mut self) {
+        if self.garbage < GARBAGE_BYTES.max(self.bytes.len() / 2) {
+            return;
+        }
+        let mut packed = Vec::with_capacity(self.bytes.len() - self.garbage);
+        for (start, length) in self.spans.iter_mut().flatten() {
+            let from = std::mem::replace(start, packed.len());
+            packed.extend_from_slice(&self.bytes[from..from + *length as usize]);
+        }
+        self.bytes = packed;
+        self.garbage = 0;
+    }
+
+    fn take(&self, groups: &[u32]) -> ArrayRef {
+        let bytes = groups.iter().filter_map(|g| self.get(*g as usize)).map(<[u8]>::len).sum();
+        let mut builder = BinaryBuilder::with_capacity(groups.len(), bytes);
+        groups.iter().for_each(|g| builder.append_option(self.get(*g as usize)));
+        Arc::new(builder.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, ListArray, StringArray};
+
+    fn texts(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn null_and_empty_are_two_keys() {
+        let mut table = KeyTable::new(&[DataType::Utf8]).unwrap();
+        let mut groups = Vec::new();
+        let keys = texts(&[Some("a"), None, Some(""), Some("a"), None, Some("ключ")]);
+        table.intern(&[keys], 6, &mut groups).unwrap();
+        assert_eq!(groups, [0, 1, 2, 0, 1, 3]);
+        let back = table.keys(&[1, 3, 0, 2]).unwrap();
+        assert_eq!(&back[0], &texts(&[None, Some("ключ"), Some("a"), Some("")]));
+    }
+
+    #[test]
+    fn several_columns_of_all_forms() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(1), None, Some(1)]));
+        let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.5, f64::NAN, 0.5, 0.5]));
+        let decimals: ArrayRef =
+            Arc::new(Decimal128Array::from(vec![1, 1, 1, 1]).with_precision_and_scale(10, 2).unwrap());
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), None]),
+            Some(vec![Some(1), None]),
+            None,
+            Some(vec![Some(1), None]),
+        ]));
+        let columns = [numbers, floats, decimals, lists, texts(&[Some("x"); 4])];
+        let types: Vec<DataType> = columns.iter().map(|c| c.data_type().clone()).collect();
+        let mut table = KeyTable::new(&types).unwrap();
+        let mut groups = Vec::new();
+        table.intern(&columns, 4, &mut groups).unwrap();
+        assert_eq!(groups, [0, 1, 2, 0]);
+        let back = table.keys(&[0, 1, 2]).unwrap();
+        for (back, column) in back.iter().zip(&columns) {
+            assert_eq!(back.as_ref(), column.slice(0, 3).as_ref());
+        }
+        assert_eq!(table.find(&columns, 4).unwrap(), [Some(0), Some(1), Some(2), Some(0)]);
+    }
+
+    #[test]
+    fn removed_groups_are_given_again_and_texts_are_packed() {
+        let mut table = KeyTable::new(&[DataType::Utf8, DataType::Int32]).unwrap();
+        let mut groups = Vec::new();
+        let long = "x".repeat(1000);
+        for round in 0..300 {
+            let keys = texts(&[Some(&long), Some("kept")]);
+            let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(round), None]));
+            table.intern(&[keys, numbers], 2, &mut groups).unwrap();
+            assert_eq!((table.len(), table.slots()), (2, 2));
+            let gone = groups[0];
+            table.remove([gone]);
+            table.remove([gone]);
+        }
+        assert!(table.size() < 200_000, "{}", table.size());
+        let kept: Vec<u32> = table.groups().collect();
+        let back = table.keys(&kept).unwrap();
+        assert_eq!(&back[0], &texts(&[Some("kept")]));
+        assert!(back[1].is_null(0));
+    }
+
+    #[test]
+    fn no_columns_are_one_group() {
+        let mut table = KeyTable::new(&[]).unwrap();
+        let mut groups = Vec::new();
+        table.intern(&[], 3, &mut groups).unwrap();
+        assert_eq!(groups, [0, 0, 0]);
+        assert_eq!((table.len(), table.keys(&[0]).unwrap().len()), (1, 0));
+    }
+}
