@@ -1,8 +1,12 @@
 //! The connectors and formats that Runnel has. [`registry`] is the only list of connectors.
 
+#[cfg(feature = "kinesis")]
+mod aws;
 mod blackhole;
 mod datagen;
 pub mod formats;
+#[cfg(feature = "kinesis")]
+mod kinesis;
 mod options;
 mod print;
 
@@ -14,6 +18,8 @@ pub fn registry() -> ConnectorRegistry {
     let mut registry = ConnectorRegistry::default();
     registry.add(Arc::new(blackhole::Blackhole));
     registry.add(Arc::new(datagen::Datagen));
+    #[cfg(feature = "kinesis")]
+    registry.add(Arc::new(kinesis::Kinesis));
     registry.add(Arc::new(print::Print));
     registry
 }
