@@ -40,6 +40,14 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// For EXPLAIN: `kafka(topic=[t], …)`, without secrets.
     fn describe(&self) -> String;
 
+    /// How watermarks are told. `false`: periodically, as by Flink's connectors that make watermarks inside
+    /// (Kafka, Kinesis). `true`: also between two rows, whenever event time has moved on by more than
+    /// `pipeline.auto-watermark-interval`, as Flink does for all others (files, datagen): then it does not
+    /// depend on speed which rows are late.
+    fn eager_watermarks(&self) -> bool {
+        false
+    }
+
     /// Most tasks that make sense (`scan.parallelism` or the number of splits known now); `None` for any.
     fn max_parallelism(&self) -> Option<usize> {
         None

@@ -64,6 +64,11 @@ pub struct OperatorContext {
 /// (after that the watermark goes downstream), `on_timer` when `next_timer_ms` has come, and at the end of all
 /// inputs `on_watermark` with [`Watermark::MAX`] and then `finish`.
 pub trait Operator: Send {
+    /// Called once on the task's thread before anything else; may touch the outside.
+    fn open(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Rows of input `input`.
     fn process(
         &mut self,

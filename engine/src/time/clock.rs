@@ -2,12 +2,38 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Longest sleep of a task on the machine's clock, so that it looks round now and then.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// Real time after which a clock that is set by hand is looked at again.
+const MOCK_WAIT: Duration = Duration::from_millis(2);
 
 /// Tells the time, in milliseconds since the epoch (UTC).
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Now, in milliseconds since the epoch.
     fn now_ms(&self) -> i64;
+
+    /// Longest real time to sleep before looking at this clock again.
+    fn longest_wait(&self) -> Duration {
+        LONGEST_WAIT
+    }
+}
+
+/// Real time that has passed: for bounding waits, never for results.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// The machine's clock.
@@ -47,5 +73,9 @@ impl MockClock {
 impl Clock for MockClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
+    }
+
+    fn longest_wait(&self) -> Duration {
+        MOCK_WAIT
     }
 }

@@ -4,6 +4,6 @@ mod clock;
 mod watermark;
 mod window;
 
-pub use clock::{Clock, MockClock, SystemClock};
-pub use watermark::{MergeChange, SplitWatermarks, Watermark, WatermarkMerge};
+pub use clock::{Clock, MockClock, Stopwatch, SystemClock};
+pub use watermark::{MergeChange, SplitView, SplitWatermarks, Watermark, WatermarkMerge};
 pub use window::WindowSpec;

@@ -46,7 +46,7 @@ struct Input {
 /// What a merge has to tell downstream after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MergeChange {
-    /// Event time has moved on to this watermark.
+    /// Event time has moved on to this watermark; or, after idleness, is still there and counts again.
     Watermark(Watermark),
     /// All inputs are idle now.
     Idle,
@@ -67,10 +67,14 @@ impl WatermarkMerge {
         self.change()
     }
 
-    /// Input `input` has data again, without a new watermark.
-    pub fn active(&mut self, input: usize) {
+    /// Input `input` has data again, without a new watermark. If all inputs were idle, the current watermark
+    /// is told again, which ends idleness downstream.
+    pub fn active(&mut self, input: usize) -> Option<MergeChange> {
+        if !self.inputs[input].idle {
+            return None;
+        }
         self.inputs[input].idle = false;
-        self.idle = false;
+        self.change()
     }
 
     /// Input `input` is idle.
@@ -82,6 +86,11 @@ impl WatermarkMerge {
     /// Input `input` has ended and is left out for good.
     pub fn end(&mut self, input: usize) -> Option<MergeChange> {
         self.inputs[input].ended = true;
+        self.change()
+    }
+
+    /// What is still to be told after a change: idleness, where the change was the last watermark before it.
+    pub fn poll(&mut self) -> Option<MergeChange> {
         self.change()
     }
 
@@ -109,9 +118,15 @@ impl WatermarkMerge {
         let was_idle = std::mem::replace(&mut self.idle, active.is_none());
         if minimum > self.emitted {
             self.emitted = minimum;
+            // A watermark ends idleness: if all are idle, that is told by the next poll.
+            self.idle = false;
             return Some(MergeChange::Watermark(minimum));
         }
-        (active.is_none() && !was_idle).then_some(MergeChange::Idle)
+        match (was_idle, self.idle) {
+            (false, true) => Some(MergeChange::Idle),
+            (true, false) => Some(MergeChange::Watermark(self.emitted)),
+            _ => None,
+        }
     }
 }
 
@@ -123,6 +138,19 @@ pub struct SplitWatermarks {
     idle_timeout_ms: Option<u64>,
     emitted: Watermark,
     idle: bool,
+}
+
+/// One split as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitView {
+    /// Its id.
+    pub split: Arc<str>,
+    /// The greatest watermark of its rows.
+    pub watermark: Watermark,
+    /// Whether it is left out.
+    pub idle: bool,
+    /// Processing time of its last row, or of its assignment.
+    pub last_row_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -179,17 +207,46 @@ impl SplitWatermarks {
         let minimum = minimum.or_else(|| self.splits.values().map(|s| s.watermark).max());
         if let Some(minimum) = minimum.filter(|m| *m > self.emitted) {
             self.emitted = minimum;
-            // Idleness is told by the next poll, after this watermark.
+            // A watermark ends idleness: if all are idle, that is told by the next poll.
             self.idle = false;
             return Some(MergeChange::Watermark(minimum));
         }
-        let was_idle = std::mem::replace(&mut self.idle, all_idle);
-        (all_idle && !was_idle).then_some(MergeChange::Idle)
+        match (std::mem::replace(&mut self.idle, all_idle), all_idle) {
+            (false, true) => Some(MergeChange::Idle),
+            (true, false) => Some(MergeChange::Watermark(self.emitted)),
+            _ => None,
+        }
     }
 
-    /// Each split with its watermark and whether it is idle, for telling why a query is silent.
-    pub fn splits(&self) -> impl Iterator<Item = (&Arc<str>, Watermark, bool)> {
-        self.splits.iter().map(|(name, s)| (name, s.watermark, s.idle))
+    /// Event time has been told as `watermark` between two rows: what [`poll`](Self::poll) tells comes after
+    /// it. Earlier or equal ones change nothing and give `false`.
+    pub fn tell(&mut self, watermark: Watermark) -> bool {
+        let later = watermark > self.emitted;
+        if later {
+            self.emitted = watermark;
+            self.idle = false;
+        }
+        later
+    }
+
+    /// The least watermark of the other splits that are not idle; `None` if `split` alone decides.
+    pub fn others(&self, split: &str) -> Option<Watermark> {
+        self.splits.iter().filter(|(id, s)| id.as_ref() != split && !s.idle).map(|(_, s)| s.watermark).min()
+    }
+
+    /// The watermark of one split, if it is known.
+    pub fn of(&self, split: &str) -> Option<Watermark> {
+        self.splits.get(split).map(|s| s.watermark)
+    }
+
+    /// Each split, for telling why a query is silent.
+    pub fn splits(&self) -> impl Iterator<Item = SplitView> + '_ {
+        self.splits.iter().map(|(split, s)| SplitView {
+            split: split.clone(),
+            watermark: s.watermark,
+            idle: s.idle,
+            last_row_ms: s.last_row_ms,
+        })
     }
 
     /// The last watermark told downstream.
@@ -221,6 +278,35 @@ mod tests {
         assert_eq!(merge.idle(0), None);
         assert_eq!(merge.idle(1), Some(MergeChange::Idle));
         assert_eq!(merge.idle(1), None);
+        assert_eq!(merge.active(1), Some(MergeChange::Watermark(Watermark(10))));
+        assert_eq!(merge.active(1), None);
+    }
+
+    #[test]
+    fn idleness_is_told_after_the_last_watermark() {
+        let mut merge = WatermarkMerge::new(2);
+        merge.watermark(0, Watermark(10));
+        merge.watermark(1, Watermark(3));
+        assert_eq!(merge.idle(0), None);
+        assert_eq!(merge.idle(1), Some(MergeChange::Watermark(Watermark(10))));
+        assert_eq!(merge.poll(), Some(MergeChange::Idle));
+        assert_eq!(merge.poll(), None);
+    }
+
+    #[test]
+    fn a_split_that_wakes_counts_again() {
+        let mut splits = SplitWatermarks::new(Some(1000));
+        splits.add("a".into(), 0);
+        splits.observe("a", Watermark(50), 0);
+        assert_eq!(splits.poll(0), Some(MergeChange::Watermark(Watermark(50))));
+        assert_eq!(splits.poll(1000), Some(MergeChange::Idle));
+        splits.observe("a", Watermark(40), 1001);
+        assert_eq!(splits.poll(1001), Some(MergeChange::Watermark(Watermark(50))));
+        assert_eq!(splits.poll(1002), None);
+        splits.add("b".into(), 1002);
+        assert_eq!((splits.others("a"), splits.others("b")), (Some(Watermark::MIN), Some(Watermark(50))));
+        assert!(!splits.tell(Watermark(50)));
+        assert!(splits.tell(Watermark(51)));
     }
 
     #[test]

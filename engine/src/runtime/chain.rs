@@ -1,0 +1,297 @@
+//! A chain: the operators of one task, which hand rows to each other by direct calls. Where one node feeds
+//! several, the chain is a tree.
+
+use super::check::Check;
+use super::exchange::Exchange;
+use super::metrics::OperatorMetrics;
+use crate::error::Result;
+use crate::message::{Barrier, ChangeBatch, Message};
+use crate::operators::{Collector, Operator, OperatorContext};
+use crate::plan::StreamNode;
+use crate::time::Watermark;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// Where an operator's rows go.
+pub(super) enum Route {
+    /// To another operator of the same chain.
+    Chained(usize),
+    /// To other tasks.
+    Exchange(Exchange),
+}
+
+/// One operator of a chain.
+pub(super) struct Link {
+    name: String,
+    operator: Box<dyn Operator>,
+    routes: Vec<Route>,
+    watermark: Watermark,
+    check: Check,
+    metrics: Arc<OperatorMetrics>,
+}
+
+impl Link {
+    /// `operator` runs `node`.
+    pub(super) fn new(node: &StreamNode, operator: Box<dyn Operator>, metrics: Arc<OperatorMetrics>) -> Self {
+        Self {
+            name: node.name.clone(),
+            operator,
+            routes: Vec::new(),
+            watermark: Watermark::MIN,
+            check: Check::new(node.schema.clone()),
+            metrics,
+        }
+    }
+
+    fn is_done(&self, others: &[Link], first: usize) -> bool {
+        let done = |route: &Route| match route {
+            Route::Chained(index) => others[index - first].is_done(&others[index - first + 1..], index + 1),
+            Route::Exchange(exchange) => exchange.is_done(),
+        };
+        self.operator.is_done() || (!self.routes.is_empty() && self.routes.iter().all(done))
+    }
+}
+
+/// All operators of one task. The first receives the task's input; each comes after the one that feeds it.
+pub(super) struct Chain {
+    links: Vec<Link>,
+    /// The operator that is running, for naming it when it panics.
+    running: Cell<usize>,
+}
+
+impl Chain {
+    /// A chain that starts with `head`.
+    pub(super) fn new(head: Link) -> Self {
+        Self { links: vec![head], running: Cell::new(0) }
+    }
+
+    /// Adds an operator that gets the rows of operator `from`; gives its index.
+    pub(super) fn add(&mut self, from: usize, link: Link) -> usize {
+        let index = self.links.len();
+        self.links[from].routes.push(Route::Chained(index));
+        self.links.push(link);
+        index
+    }
+
+    /// The rows of operator `from` go through `exchange` too.
+    pub(super) fn connect(&mut self, from: usize, exchange: Exchange) {
+        self.links[from].routes.push(Route::Exchange(exchange));
+    }
+
+    /// Name of the operator that is running, or that ran when a panic came.
+    pub(super) fn running(&self) -> &str {
+        &self.links[self.running.get()].name
+    }
+
+    /// Name of the head.
+    pub(super) fn name(&self) -> &str {
+        &self.links[0].name
+    }
+
+    /// Event time at the head.
+    pub(super) fn watermark_now(&self) -> Watermark {
+        self.links[0].watermark
+    }
+
+    /// Opens all operators, the last first, so that a sink is ready before rows come.
+    pub(super) fn open(&mut self) -> Result<()> {
+        for (index, link) in self.links.iter_mut().enumerate().rev() {
+            self.running.set(index);
+            link.operator.open().map_err(|e| e.within(&link.name))?;
+        }
+        Ok(())
+    }
+
+    /// Rows of input `input` of the head.
+    pub(super) fn process(&mut self, input: usize, batch: ChangeBatch, now_ms: i64) -> Result<()> {
+        call(&mut self.links, 0, &self.running, now_ms, |operator, context, out| {
+            operator.process(input, batch, context, out)
+        })
+    }
+
+    /// Event time has moved on to `watermark`, or is told again after idleness.
+    pub(super) fn watermark(&mut self, watermark: Watermark, now_ms: i64) -> Result<()> {
+        on_watermark(&mut self.links, 0, &self.running, now_ms, watermark)
+    }
+
+    /// The task's input is idle.
+    pub(super) fn idle(&mut self) -> Result<()> {
+        self.links.iter_mut().try_for_each(|link| broadcast(link, &Message::Idle))
+    }
+
+    /// All channels have come to `barrier`.
+    ///
+    /// This is the place where each operator's state is taken, before its barrier goes on.
+    pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        for link in &mut self.links {
+            link.check.barrier(barrier)?;
+            broadcast(link, &Message::Barrier(barrier))?;
+        }
+        Ok(())
+    }
+
+    /// The processing time that some operator waits for.
+    pub(super) fn next_timer_ms(&self) -> Option<i64> {
+        self.links.iter().filter_map(|l| l.operator.next_timer_ms()).min()
+    }
+
+    /// Calls the operators whose time has come.
+    pub(super) fn fire_timers(&mut self, now_ms: i64) -> Result<()> {
+        for index in 0..self.links.len() {
+            if self.links[index].operator.next_timer_ms().is_some_and(|t| t <= now_ms) {
+                let links = &mut self.links[index..];
+                call(links, index, &self.running, now_ms, |operator, context, out| operator.on_timer(context, out))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All input has ended: time goes to its end, operators emit what is left, `End` goes on.
+    pub(super) fn end(&mut self, now_ms: i64) -> Result<()> {
+        self.watermark(Watermark::MAX, now_ms)?;
+        finish(&mut self.links, 0, &self.running, now_ms)
+    }
+
+    /// Whether nothing that comes can change anything any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.links[0].is_done(&self.links[1..], 1)
+    }
+
+    /// Tells the counters how the operators stand.
+    pub(super) fn report(&self) {
+        for link in &self.links {
+            link.metrics.set(link.operator.status(), link.watermark);
+        }
+    }
+}
+
+fn broadcast(link: &mut Link, message: &Message) -> Result<()> {
+    for route in &mut link.routes {
+        if let Route::Exchange(exchange) = route {
+            exchange.broadcast(message)?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls the operator of `links[0]`, whose index in the chain is `index`. An error gets the name of the operator
+/// that it came from, once.
+fn call(
+    links: &mut [Link],
+    index: usize,
+    running: &Cell<usize>,
+    now_ms: i64,
+    f: impl FnOnce(&mut dyn Operator, &OperatorContext, &mut dyn Collector) -> Result<()>,
+) -> Result<()> {
+    let (head, rest) = split(links);
+    let context = OperatorContext { now_ms, watermark: head.watermark };
+    let Link { operator, routes, check, name, .. } = head;
+    let mut out = Downstream { routes, check, rest, first: index + 1, running, now_ms, failed: false };
+    let before = running.replace(index);
+    let result = f(operator.as_mut(), &context, &mut out);
+    let failed_downstream = out.failed;
+    running.set(before);
+    result.map_err(|e| if failed_downstream { e } else { e.within(name) })
+}
+
+fn split(links: &mut [Link]) -> (&mut Link, &mut [Link]) {
+    let (head, rest) = links.split_at_mut(1);
+    (&mut head[0], rest)
+}
+
+fn on_watermark(
+    links: &mut [Link],
+    index: usize,
+    running: &Cell<usize>,
+    now_ms: i64,
+    watermark: Watermark,
+) -> Result<()> {
+    if watermark > links[0].watermark {
+        call(links, index, running, now_ms, |operator, context, out| {
+            operator.on_watermark(watermark, context, out)
+        })?;
+        links[0].watermark = watermark;
+    }
+    let (head, rest) = split(links);
+    head.check.watermark(watermark).map_err(|e| e.within(&head.name))?;
+    for route in &mut head.routes {
+        match route {
+            Route::Exchange(exchange) => exchange.broadcast(&Message::Watermark(watermark))?,
+            Route::Chained(next) => on_watermark(&mut rest[*next - index - 1..], *next, running, now_ms, watermark)?,
+        }
+    }
+    Ok(())
+}
+
+fn finish(links: &mut [Link], index: usize, running: &Cell<usize>, now_ms: i64) -> Result<()> {
+    call(links, index, running, now_ms, |operator, context, out| operator.finish(context, out))?;
+    let (head, rest) = split(links);
+    head.check.end().map_err(|e| e.within(&head.name))?;
+    for route in &mut head.routes {
+        match route {
+            Route::Exchange(exchange) => exchange.broadcast(&Message::End)?,
+            Route::Chained(next) => finish(&mut rest[*next - index - 1..], *next, running, now_ms)?,
+        }
+    }
+    Ok(())
+}
+
+/// What an operator emits into: its routes, and the rest of the chain behind it.
+struct Downstream<'a> {
+    routes: &'a mut [Route],
+    check: &'a mut Check,
+    rest: &'a mut [Link],
+    /// Index of `rest[0]` in the chain.
+    first: usize,
+    running: &'a Cell<usize>,
+    now_ms: i64,
+    failed: bool,
+}
+
+impl Collector for Downstream<'_> {
+    fn emit(&mut self, batch: ChangeBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.check.batch(&batch)?;
+        let result = self.pass(batch);
+        self.failed |= result.is_err();
+        result
+    }
+}
+
+impl Downstream<'_> {
+    fn pass(&mut self, batch: ChangeBatch) -> Result<()> {
+        let mut batch = Some(batch);
+        let last = self.routes.len().saturating_sub(1);
+        for (n, route) in self.routes.iter_mut().enumerate() {
+            let rows = if n == last { batch.take() } else { batch.clone() };
+            let Some(rows) = rows else { continue };
+            match route {
+                Route::Exchange(exchange) => exchange.emit(rows)?,
+                Route::Chained(next) => {
+                    let links = &mut self.rest[*next - self.first..];
+                    call(links, *next, self.running, self.now_ms, |operator, context, out| {
+                        operator.process(0, rows, context, out)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes its rows on unchanged: the head of a source's chain.
+pub(super) struct PassOn;
+
+impl Operator for PassOn {
+    fn process(
+        &mut self,
+        _input: usize,
+        batch: ChangeBatch,
+        _context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        out.emit(batch)
+    }
+}

@@ -1,0 +1,389 @@
+//! The loop of a task that reads: reader, computed columns, watermarks per split, then the chain.
+
+use super::chain::Chain;
+use super::enumerator::{News, SplitBoard};
+use super::metrics::{SourceMetrics, SourceTaskState};
+use super::task::{ReportTimer, TaskContext, spawn, wait};
+use crate::connector::{Metrics, Poll, Reader, ReaderContext, Split};
+use crate::error::{Error, Result};
+use crate::message::{ChangeBatch, RowKind};
+use crate::plan::{SourceNode, WatermarkStrategy};
+use crate::time::{MergeChange, SplitWatermarks, Watermark};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
+use datafusion_physical_expr::PhysicalExpr;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A task of a source.
+pub(super) struct SourceTask {
+    context: TaskContext,
+    chain: Chain,
+    node: SourceNode,
+    schema: SchemaRef,
+    reader_context: ReaderContext,
+    board: Arc<SplitBoard>,
+    metrics: Arc<SourceMetrics>,
+    watermarks: Option<Watermarks>,
+}
+
+/// The source's watermark declaration at work.
+struct Watermarks {
+    strategy: WatermarkStrategy,
+    splits: SplitWatermarks,
+    /// Index of the time attribute, where watermarks are told between rows.
+    eager_column: Option<usize>,
+    told_at_ms: Option<i64>,
+}
+
+/// Splits being read, and those finished whose successors are not known yet.
+#[derive(Default)]
+struct Reading {
+    splits: HashMap<Arc<str>, Split>,
+    finished: Vec<(Arc<str>, u64)>,
+}
+
+impl SourceTask {
+    /// A reader of `node`, whose rows have `schema`, before `chain`.
+    pub(super) fn new(
+        context: TaskContext,
+        chain: Chain,
+        (node, schema): (SourceNode, SchemaRef),
+        reader_context: ReaderContext,
+        board: Arc<SplitBoard>,
+        metrics: Arc<SourceMetrics>,
+    ) -> Self {
+        let watermarks = node.watermark.clone().map(|strategy| Watermarks {
+            splits: SplitWatermarks::new(strategy.idle_timeout_ms),
+            eager_column: (strategy.interval_ms == 0 || node.source.eager_watermarks())
+                .then(|| rowtime_column(&schema))
+                .flatten(),
+            strategy,
+            told_at_ms: None,
+        });
+        Self { context, chain, node, schema, reader_context, board, metrics, watermarks }
+    }
+
+    /// Starts its thread.
+    pub(super) fn start(self, thread_name: String) {
+        let control = self.context.control.clone();
+        spawn(&control, thread_name, self, Self::run, |task| task.chain.running().to_string());
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let result = self.read();
+        self.board.leave(self.reader_context.task);
+        result
+    }
+
+    fn read(&mut self) -> Result<()> {
+        let TaskContext { control, clock } = self.context.clone();
+        let task = self.reader_context.task;
+        let name = self.chain.name().to_string();
+        self.chain.open()?;
+        let mut reader = self.node.source.reader(self.reader_context.clone()).map_err(|e| e.within(&name))?;
+        control.opened();
+        let mut reading = Reading::default();
+        let mut reports = ReportTimer::default();
+        while !control.is_stopping() && !self.chain.is_done() {
+            let now_ms = clock.now_ms();
+            let news = self.board.news(task);
+            let (discovered, complete) = (news.discovered, news.complete);
+            self.take(news, &mut reading, reader.as_mut(), now_ms).map_err(|e| e.within(&name))?;
+            if complete && reading.splits.is_empty() {
+                break;
+            }
+            self.chain.fire_timers(now_ms)?;
+            if discovered {
+                self.tell_watermark(now_ms)?;
+            }
+            if reports.is_due(now_ms) {
+                self.report(reader.as_ref(), false);
+            }
+            let wait = wait(self.next_due_ms(), now_ms, clock.as_ref());
+            if reading.splits.is_empty() {
+                self.board.wait_for_news(task, wait);
+                self.report(reader.as_ref(), false);
+                continue;
+            }
+            match reader.poll(wait).map_err(|e| e.within(&name))? {
+                Poll::Rows { split, batch, kinds } => {
+                    let before_ms = clock.now_ms();
+                    self.rows(&split, batch, kinds, before_ms)?;
+                    // While downstream held us up, we could not read: that is not idleness.
+                    let held_ms = clock.now_ms().saturating_sub(before_ms);
+                    if let Some(watermarks) = self.watermarks.as_mut().filter(|_| held_ms > 0) {
+                        watermarks.splits.forgive(held_ms);
+                    }
+                }
+                Poll::Pending => self.report(reader.as_ref(), false),
+                Poll::Finished(id) => {
+                    let Some(split) = reading.splits.remove(&id) else {
+                        return Err(Error::internal(format!("Split {id} ended twice.")).within(&name));
+                    };
+                    reading.finished.push((id, self.board.finish(task, split)));
+                }
+            }
+        }
+        if control.is_stopping() {
+            return Ok(());
+        }
+        self.board.leave(task);
+        self.report(reader.as_ref(), true);
+        drop(reader);
+        self.chain.end(clock.now_ms())?;
+        self.chain.report();
+        Ok(())
+    }
+
+    /// New splits come under the watermark; finished ones leave it when their successors are known, so that
+    /// time does not run away between a closed shard and its children.
+    fn take(&mut self, news: News, reading: &mut Reading, reader: &mut dyn Reader, now_ms: i64) -> Result<()> {
+        if !news.splits.is_empty() {
+            for split in &news.splits {
+                let id: Arc<str> = split.id.as_str().into();
+                if let Some(watermarks) = &mut self.watermarks {
+                    watermarks.splits.add(id.clone(), now_ms);
+                }
+                reading.splits.insert(id, split.clone());
+            }
+            reader.assign(news.splits)?;
+        }
+        reading.finished.retain(|(id, number)| {
+            let known = news.complete || *number <= news.answered;
+            if let Some(watermarks) = self.watermarks.as_mut().filter(|_| known) {
+                watermarks.splits.finish(id);
+                watermarks.told_at_ms = None;
+            }
+            !known
+        });
+        Ok(())
+    }
+
+    fn rows(&mut self, split: &str, batch: RecordBatch, kinds: Option<Arc<[RowKind]>>, now_ms: i64) -> Result<()> {
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        Metrics::add(&self.metrics.rows, rows);
+        let name = self.chain.name().to_string();
+        let records = compute(batch, self.node.computed.as_deref(), &self.schema).map_err(|e| e.within(&name))?;
+        let Some(watermarks) = &mut self.watermarks else {
+            return self.chain.process(0, change_batch(records, kinds), now_ms);
+        };
+        let times = watermark_values(&watermarks.strategy.expression, &records).map_err(|e| e.within(&name))?;
+        let row_times = watermarks.eager_column.map(|c| millis(records.column(c))).transpose()?;
+        let batch = change_batch(records, kinds);
+        let Some(row_times) = row_times else {
+            let greatest = arrow::compute::max(times.as_primitive::<Int64Type>());
+            watermarks.splits.observe(split, greatest.map_or(Watermark::MIN, Watermark), now_ms);
+            return self.chain.process(0, batch, now_ms);
+        };
+        let slices = watermarks.cut(split, times.as_ref(), row_times.as_ref());
+        watermarks.splits.observe(split, slices.greatest, now_ms);
+        let mut start = 0;
+        for (end, watermark) in slices.cuts {
+            if end > start {
+                let part = if end - start == rows { batch.clone() } else { batch.slice(start, end - start) };
+                self.chain.process(0, part, now_ms)?;
+                start = end;
+            }
+            if let Some(watermarks) = self.watermarks.as_mut().filter(|_| watermark > Watermark::MIN) {
+                if watermarks.splits.tell(watermark) {
+                    self.chain.watermark(watermark, now_ms)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_watermark(&mut self, now_ms: i64) -> Result<()> {
+        let Some(watermarks) = &mut self.watermarks else { return Ok(()) };
+        let interval = watermarks.strategy.interval_ms as i64;
+        if watermarks.told_at_ms.is_some_and(|told| now_ms.saturating_sub(told) < interval) {
+            return Ok(());
+        }
+        watermarks.told_at_ms = Some(now_ms);
+        // Twice: the watermark, and the idleness that may follow it.
+        for _ in 0..2 {
+            match self.watermarks.as_mut().and_then(|w| w.splits.poll(now_ms)) {
+                None => break,
+                Some(MergeChange::Watermark(watermark)) => self.chain.watermark(watermark, now_ms)?,
+                Some(MergeChange::Idle) => self.chain.idle()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// When something other than rows is due.
+    fn next_due_ms(&self) -> Option<i64> {
+        let tell = self.watermarks.as_ref().and_then(|w| match w.strategy.interval_ms {
+            0 => None,
+            interval => w.told_at_ms.map(|told| told.saturating_add_unsigned(interval)),
+        });
+        [self.chain.next_timer_ms(), tell].into_iter().flatten().min()
+    }
+
+    fn report(&self, reader: &dyn Reader, ended: bool) {
+        let splits = self.watermarks.as_ref().map_or_else(Vec::new, |w| w.splits.splits().collect());
+        let state = SourceTaskState { splits, ended, waits_for: reader.status() };
+        self.metrics.set(self.reader_context.task, state);
+        self.chain.report();
+    }
+}
+
+/// Where a batch is cut: rows up to `end`, then that watermark (`MIN` for none).
+struct Slices {
+    cuts: Vec<(usize, Watermark)>,
+    greatest: Watermark,
+}
+
+impl Watermarks {
+    /// Flink tells a watermark after each row that moves event time on by more than the interval. Only those
+    /// matter that come before a row at or before them (it may be late), or one just behind them (a session
+    /// that has fired is no longer there to be joined): the batch is cut before such rows only.
+    fn cut(&self, split: &str, watermarks: &dyn Array, times: &dyn Array) -> Slices {
+        let interval = self.strategy.interval_ms as i64;
+        let others = self.splits.others(split).unwrap_or(Watermark::MAX).0;
+        let mut running = self.splits.of(split).unwrap_or(Watermark::MIN).0;
+        let mut told = self.splits.current().0;
+        let mut out = told;
+        let (watermarks, times) = (watermarks.as_primitive::<Int64Type>(), times.as_primitive::<Int64Type>());
+        let mut cuts = Vec::new();
+        for row in 0..watermarks.len() {
+            if told > out && times.is_valid(row) && times.value(row) <= told.saturating_add(1) {
+                cuts.push((row, Watermark(told)));
+                out = told;
+            }
+            if watermarks.is_valid(row) {
+                running = running.max(watermarks.value(row));
+                let candidate = running.min(others);
+                if candidate > told && candidate.saturating_sub(told) > interval {
+                    told = candidate;
+                }
+            }
+        }
+        cuts.push((watermarks.len(), if told > out { Watermark(told) } else { Watermark::MIN }));
+        Slices { cuts, greatest: Watermark(running) }
+    }
+}
+
+fn change_batch(records: RecordBatch, kinds: Option<Arc<[RowKind]>>) -> ChangeBatch {
+    match kinds {
+        None => ChangeBatch::inserts(records),
+        Some(kinds) => ChangeBatch::new(records, kinds),
+    }
+}
+
+/// Index of the event-time attribute.
+fn rowtime_column(schema: &SchemaRef) -> Option<usize> {
+    schema.fields().iter().position(|f| f.metadata().get("runnel.time").is_some_and(|kind| kind == "rowtime"))
+}
+
+/// The node's columns from the reader's.
+fn compute(batch: RecordBatch, computed: Option<&[Arc<dyn PhysicalExpr>]>, schema: &SchemaRef) -> Result<RecordBatch> {
+    let rows = batch.num_rows();
+    let columns = match computed {
+        None => batch.columns().to_vec(),
+        Some(expressions) => {
+            expressions.iter().map(|e| evaluate(e.as_ref(), &batch)).collect::<Result<Vec<_>>>()?
+        }
+    };
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+fn evaluate(expression: &dyn PhysicalExpr, batch: &RecordBatch) -> Result<ArrayRef> {
+    let value = expression.evaluate(batch).and_then(|v| v.into_array(batch.num_rows()));
+    value.map_err(|e| match e {
+        datafusion_common::DataFusionError::ArrowError(e, _) => Error::from(*e),
+        other => Error::user(other.strip_backtrace()),
+    })
+}
+
+/// Each row's watermark in milliseconds.
+fn watermark_values(expression: &Arc<dyn PhysicalExpr>, records: &RecordBatch) -> Result<ArrayRef> {
+    millis(&evaluate(expression.as_ref(), records)?)
+}
+
+/// Timestamps of any unit as Int64 milliseconds, rounded down.
+fn millis(times: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match times.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            let times = times.as_primitive::<TimestampMillisecondType>();
+            Arc::new(times.reinterpret_cast::<Int64Type>())
+        }
+        DataType::Timestamp(unit, _) => {
+            let raw = cast(times, &DataType::Int64)?;
+            let raw = raw.as_primitive::<Int64Type>();
+            let scaled: arrow::array::Int64Array = match unit {
+                TimeUnit::Second => raw.unary(|t| t.saturating_mul(1000)),
+                TimeUnit::Microsecond => raw.unary(|t| t.div_euclid(1000)),
+                _ => raw.unary(|t| t.div_euclid(1_000_000)),
+            };
+            Arc::new(scaled)
+        }
+        DataType::Null => Arc::new(arrow::array::Int64Array::new_null(times.len())),
+        other => return Err(Error::internal(format!("A watermark of type {other} is no time."))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use datafusion_physical_expr::expressions::Column;
+
+    fn watermarks(interval_ms: u64) -> Watermarks {
+        let expression = Arc::new(Column::new("ts", 0));
+        let strategy = WatermarkStrategy { expression, idle_timeout_ms: None, interval_ms };
+        let mut splits = SplitWatermarks::new(None);
+        splits.add("a".into(), 0);
+        Watermarks { strategy, splits, eager_column: Some(0), told_at_ms: None }
+    }
+
+    fn cuts(w: &Watermarks, delay: i64, times: &[i64]) -> Vec<(usize, i64)> {
+        let times = Int64Array::from(times.to_vec());
+        let marks: Int64Array = times.unary(|t| t - delay);
+        w.cut("a", &marks, &times).cuts.into_iter().map(|(end, w)| (end, w.0)).collect()
+    }
+
+    #[test]
+    fn batches_are_cut_only_before_rows_that_may_be_late() {
+        let w = watermarks(0);
+        assert_eq!(cuts(&w, 0, &[1, 5, 9]), [(3, 9)]);
+        // 3 is late after 9; 4 after it as well, but nothing new is told before it.
+        assert_eq!(cuts(&w, 0, &[1, 9, 3, 4, 20]), [(2, 9), (5, 20)]);
+        // A row that touches the watermark.
+        assert_eq!(cuts(&w, 0, &[9, 10, 12]), [(1, 9), (3, 12)]);
+        // Within the declared delay nothing is late.
+        assert_eq!(cuts(&w, 5, &[10, 7, 12, 9, 11]), [(5, 7)]);
+    }
+
+    #[test]
+    fn eagerness_waits_for_more_than_the_interval() {
+        let w = watermarks(200);
+        assert_eq!(cuts(&w, 0, &[1000, 1100, 1050, 1400, 1300]), [(1, 1000), (4, 1400), (5, i64::MIN)]);
+    }
+
+    #[test]
+    fn another_split_holds_time() {
+        let mut w = watermarks(0);
+        w.splits.add("b".into(), 0);
+        assert_eq!(cuts(&w, 0, &[1, 9, 3]), [(3, i64::MIN)]);
+        w.splits.observe("b", Watermark(4), 0);
+        assert_eq!(cuts(&w, 0, &[1, 9, 3]), [(2, 4), (3, i64::MIN)]);
+        assert_eq!(cuts(&w, 0, &[1, 9, 6]), [(3, 4)]);
+    }
+
+    #[test]
+    fn null_watermarks_do_not_count_and_units_are_converted() {
+        let w = watermarks(0);
+        let marks = Int64Array::from(vec![Some(5), None, Some(7)]);
+        let slices = w.cut("a", &marks, &marks);
+        assert_eq!((slices.cuts, slices.greatest), (vec![(3, Watermark(7))], Watermark(7)));
+        let micros: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![1999, -1]));
+        assert_eq!(millis(&micros).unwrap().as_primitive::<Int64Type>().values().to_vec(), [1, -1]);
+    }
+}

@@ -1,0 +1,186 @@
+//! THE loop: one thread that takes messages from its channels, runs its chain, and passes signals on.
+
+use super::alignment::{Alignment, Step};
+use super::chain::Chain;
+use super::channel::{Mailbox, Received};
+use super::shutdown::Control;
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::time::{Clock, MergeChange, WatermarkMerge};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// Stack of a task's thread, in bytes: evaluating deep expressions recurses.
+const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// Processing time between two reports to the counters, in milliseconds.
+const REPORT_MS: i64 = 100;
+
+/// What all tasks of a job share.
+#[derive(Clone)]
+pub(super) struct TaskContext {
+    pub(super) control: Arc<Control>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Runs `body` on a thread of its own. An error or a panic fails the job; the thread's end is always told.
+pub(super) fn spawn<T: Send + 'static>(
+    control: &Arc<Control>,
+    thread_name: String,
+    mut task: T,
+    body: fn(&mut T) -> Result<()>,
+    running: fn(&T) -> String,
+) {
+    let shared = control.clone();
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| body(&mut task)));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => shared.fail(error),
+            Err(panic) => {
+                let message = format!("{}: panicked: {}", running(&task), panic_text(panic.as_ref()));
+                shared.fail(Error::internal(message).with_hint("This is a bug of Runnel: please report it."));
+            }
+        }
+        // What the task holds (connections, files) is gone before the job counts as ended; a panic there must
+        // not keep it from ending.
+        if catch_unwind(AssertUnwindSafe(|| drop(task))).is_err() {
+            shared.fail(Error::internal("A task panicked while it was being dropped."));
+        }
+        shared.ended();
+    };
+    if let Err(error) = thread::Builder::new().name(thread_name).stack_size(STACK_BYTES).spawn(run) {
+        control.fail(Error::external(format!("A thread could not be started: {error}.")));
+        control.ended();
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// How long to sleep when the next thing is due at `due_ms`.
+pub(super) fn wait(due_ms: Option<i64>, now_ms: i64, clock: &dyn Clock) -> Duration {
+    let longest = clock.longest_wait();
+    due_ms.map_or(longest, |due| longest.min(Duration::from_millis(due.saturating_sub(now_ms).max(0) as u64)))
+}
+
+/// Decides when a task reports to the counters: now and then, and when it has nothing else to do.
+#[derive(Debug, Default)]
+pub(super) struct ReportTimer {
+    last_ms: Option<i64>,
+}
+
+impl ReportTimer {
+    pub(super) fn is_due(&mut self, now_ms: i64) -> bool {
+        let due = self.last_ms.is_none_or(|last| now_ms.saturating_sub(last) >= REPORT_MS);
+        if due {
+            self.last_ms = Some(now_ms);
+        }
+        due
+    }
+}
+
+/// A task with inputs.
+pub(super) struct OperatorTask {
+    context: TaskContext,
+    chain: Chain,
+    mailbox: Arc<Mailbox>,
+    /// The head's input of each channel.
+    inputs: Vec<usize>,
+}
+
+impl OperatorTask {
+    /// `inputs` says for each channel of `mailbox` which input of the chain's head it is.
+    pub(super) fn new(context: TaskContext, chain: Chain, mailbox: Arc<Mailbox>, inputs: Vec<usize>) -> Self {
+        Self { context, chain, mailbox, inputs }
+    }
+
+    /// Starts its thread.
+    pub(super) fn start(self, thread_name: String) {
+        let control = self.context.control.clone();
+        spawn(&control, thread_name, self, Self::run, |task| task.chain.running().to_string());
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let TaskContext { control, clock } = self.context.clone();
+        self.chain.open()?;
+        control.opened();
+        let channels = self.mailbox.channels();
+        let mut merge = WatermarkMerge::new(channels);
+        let mut alignment = Alignment::new(channels);
+        let mut reports = ReportTimer::default();
+        while !merge.all_ended() && !self.chain.is_done() {
+            let now_ms = clock.now_ms();
+            self.chain.fire_timers(now_ms)?;
+            if reports.is_due(now_ms) {
+                self.chain.report();
+            }
+            let wait = wait(self.chain.next_timer_ms(), now_ms, clock.as_ref());
+            let (channel, message) = match self.mailbox.receive(wait) {
+                Received::Message(channel, message) => (channel, message),
+                Received::Nothing => {
+                    self.chain.report();
+                    continue;
+                }
+                Received::Stopped => return Ok(()),
+            };
+            let now_ms = clock.now_ms();
+            let change = match message {
+                Message::Batch(batch) => {
+                    let change = merge.active(channel);
+                    self.advance(change, now_ms)?;
+                    self.chain.process(self.inputs[channel], batch, now_ms)?;
+                    None
+                }
+                Message::Watermark(watermark) => merge.watermark(channel, watermark),
+                Message::Idle => merge.idle(channel),
+                Message::Barrier(barrier) => {
+                    let step = alignment.barrier(channel, barrier);
+                    self.align(channel, step)?;
+                    None
+                }
+                Message::End => {
+                    let step = alignment.end(channel);
+                    self.align(channel, step)?;
+                    merge.end(channel)
+                }
+            };
+            if change.is_some() {
+                self.advance(change, now_ms)?;
+                let rest = merge.poll();
+                self.advance(rest, now_ms)?;
+            }
+        }
+        self.mailbox.finish();
+        self.chain.end(clock.now_ms())?;
+        self.chain.report();
+        Ok(())
+    }
+
+    fn advance(&mut self, change: Option<MergeChange>, now_ms: i64) -> Result<()> {
+        match change {
+            None => Ok(()),
+            Some(MergeChange::Watermark(watermark)) => self.chain.watermark(watermark, now_ms),
+            Some(MergeChange::Idle) => self.chain.idle(),
+        }
+    }
+
+    fn align(&mut self, channel: usize, step: Step) -> Result<()> {
+        match step {
+            Step::Go => Ok(()),
+            Step::Block => {
+                self.mailbox.block(channel, true);
+                Ok(())
+            }
+            Step::Complete(barrier, aside) => {
+                self.chain.barrier(barrier)?;
+                aside.into_iter().for_each(|c| self.mailbox.block(c, false));
+                Ok(())
+            }
+        }
+    }
+}
