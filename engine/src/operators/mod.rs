@@ -8,7 +8,7 @@
 mod calc;
 mod group_aggregate;
 mod limit;
-mod rows;
+pub(crate) mod rows;
 mod union;
 mod values;
 mod window_aggregate;

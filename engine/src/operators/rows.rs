@@ -28,7 +28,7 @@ pub(super) fn expression_error(error: DataFusionError) -> Error {
 }
 
 /// The values of `expression` for all rows of `records`.
-pub(super) fn evaluate(expression: &Arc<dyn PhysicalExpr>, records: &RecordBatch) -> Result<ArrayRef> {
+pub(crate) fn evaluate(expression: &Arc<dyn PhysicalExpr>, records: &RecordBatch) -> Result<ArrayRef> {
     let rows = records.num_rows();
     expression.evaluate(records).and_then(|v| v.into_array(rows)).map_err(expression_error)
 }
@@ -51,7 +51,7 @@ pub(super) fn evaluate_mask(
 /// A batch of `rows` rows with `schema`. Columns of another representation of the same values are converted.
 ///
 /// Errors: a NULL in a NOT NULL column.
-pub(super) fn batch(schema: &SchemaRef, mut columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+pub(crate) fn batch(schema: &SchemaRef, mut columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
     if columns.len() != schema.fields().len() {
         let (have, want) = (columns.len(), schema.fields().len());
         return Err(Error::internal(format!("An operator made {have} columns instead of {want}.")));

@@ -88,11 +88,6 @@ impl Chain {
         &self.links[0].name
     }
 
-    /// Event time at the head.
-    pub(super) fn watermark_now(&self) -> Watermark {
-        self.links[0].watermark
-    }
-
     /// Opens all operators, the last first, so that a sink is ready before rows come.
     pub(super) fn open(&mut self) -> Result<()> {
         for (index, link) in self.links.iter_mut().enumerate().rev() {
@@ -140,7 +135,9 @@ impl Chain {
         for index in 0..self.links.len() {
             if self.links[index].operator.next_timer_ms().is_some_and(|t| t <= now_ms) {
                 let links = &mut self.links[index..];
-                call(links, index, &self.running, now_ms, |operator, context, out| operator.on_timer(context, out))?;
+                call(links, index, &self.running, now_ms, |operator, context, out| {
+                    operator.on_timer(context, out)
+                })?;
             }
         }
         Ok(())
@@ -217,7 +214,9 @@ fn on_watermark(
     for route in &mut head.routes {
         match route {
             Route::Exchange(exchange) => exchange.broadcast(&Message::Watermark(watermark))?,
-            Route::Chained(next) => on_watermark(&mut rest[*next - index - 1..], *next, running, now_ms, watermark)?,
+            Route::Chained(next) => {
+                on_watermark(&mut rest[*next - index - 1..], *next, running, now_ms, watermark)?
+            }
         }
     }
     Ok(())

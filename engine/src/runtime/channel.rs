@@ -70,8 +70,7 @@ struct Queue {
 
 impl Queue {
     fn has_room(&self, rows: usize, bytes: usize) -> bool {
-        self.messages.is_empty()
-            || (self.rows + rows <= CHANNEL_ROWS && self.bytes + bytes <= CHANNEL_BYTES)
+        self.messages.is_empty() || (self.rows + rows <= CHANNEL_ROWS && self.bytes + bytes <= CHANNEL_BYTES)
     }
 
     /// Half empty: senders are woken then rather than at each message.
@@ -129,7 +128,8 @@ impl Mailbox {
         }
         let queue = &mut state.queues[channel];
         // Of watermarks in a row, only the last one matters.
-        if let (Message::Watermark(new), Some((Message::Watermark(last), ..))) = (&message, queue.messages.back_mut())
+        if let (Message::Watermark(new), Some((Message::Watermark(last), ..))) =
+            (&message, queue.messages.back_mut())
         {
             *last = *new;
             return Ok(Sent::Taken);

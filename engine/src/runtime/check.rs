@@ -29,19 +29,36 @@ impl Check {
         self.open("rows")?;
         let schema = batch.records().schema();
         let same = schema.fields().len() == self.schema.fields().len()
-            && schema.fields().iter().zip(self.schema.fields()).all(|(a, b)| a.data_type().equals_datatype(b.data_type()));
+            && schema
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(a, b)| a.data_type().equals_datatype(b.data_type()));
         if same {
             return Ok(());
         }
-        let types = |s: &SchemaRef| s.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type())).collect::<Vec<_>>().join(", ");
-        Err(Error::internal(format!("The plan promises columns ({}), but ({}) came.", types(&self.schema), types(&schema))))
+        let types = |s: &SchemaRef| {
+            s.fields()
+                .iter()
+                .map(|f| format!("{} {}", f.name(), f.data_type()))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        Err(Error::internal(format!(
+            "The plan promises columns ({}), but ({}) came.",
+            types(&self.schema),
+            types(&schema)
+        )))
     }
 
     /// A watermark goes out; the current one may be told again.
     pub(super) fn watermark(&mut self, watermark: Watermark) -> Result<()> {
         self.open("a watermark")?;
         if watermark < self.watermark {
-            return Err(Error::internal(format!("The watermark went back from {} to {watermark}.", self.watermark)));
+            return Err(Error::internal(format!(
+                "The watermark went back from {} to {watermark}.",
+                self.watermark
+            )));
         }
         self.watermark = watermark;
         Ok(())
@@ -51,7 +68,10 @@ impl Check {
     pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<()> {
         self.open("a barrier")?;
         if self.checkpoint >= Some(barrier.checkpoint_id) {
-            return Err(Error::internal(format!("The barrier of checkpoint {} came twice.", barrier.checkpoint_id)));
+            return Err(Error::internal(format!(
+                "The barrier of checkpoint {} came twice.",
+                barrier.checkpoint_id
+            )));
         }
         self.checkpoint = Some(barrier.checkpoint_id);
         Ok(())
@@ -83,7 +103,8 @@ mod tests {
     fn broken_promises_are_told() {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let mut check = Check::new(schema);
-        let batch = |column: ArrayRef| ChangeBatch::inserts(RecordBatch::try_from_iter([("x", column)]).unwrap());
+        let batch =
+            |column: ArrayRef| ChangeBatch::inserts(RecordBatch::try_from_iter([("x", column)]).unwrap());
         check.batch(&batch(Arc::new(Int64Array::from(vec![1])))).unwrap();
         let error = check.batch(&batch(Arc::new(Int32Array::from(vec![1])))).unwrap_err();
         assert_eq!(error.message(), "The plan promises columns (a Int64), but (x Int32) came.");

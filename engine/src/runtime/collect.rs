@@ -39,7 +39,9 @@ impl Buffer {
     fn push(&self, batch: ChangeBatch) {
         let (rows, bytes) = (batch.num_rows(), batch.num_bytes());
         let full = |s: &mut State| {
-            !s.closed && !s.batches.is_empty() && (s.rows + rows > BUFFER_ROWS || s.bytes + bytes > BUFFER_BYTES)
+            !s.closed
+                && !s.batches.is_empty()
+                && (s.rows + rows > BUFFER_ROWS || s.bytes + bytes > BUFFER_BYTES)
         };
         let wait = self.room.wait_while(lock(&self.state), full);
         let mut state = wait.unwrap_or_else(PoisonError::into_inner);

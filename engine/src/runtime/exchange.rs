@@ -4,12 +4,9 @@ use super::channel::{Mailbox, Sent};
 use crate::error::{Error, Result};
 use crate::message::{ChangeBatch, Message};
 use crate::plan::Partitioning;
+use crate::state::key_group::{key_groups, task_of};
 use arrow::array::UInt32Array;
-use datafusion_common::hash_utils::{RandomState, create_hashes};
 use std::sync::Arc;
-
-/// Seed of the hash that gives a row its key group. A change would move keys between tasks.
-const KEY_GROUP_SEED: u64 = 0;
 
 /// The sending end of one channel.
 pub(super) struct Port {
@@ -86,25 +83,18 @@ impl Exchange {
 /// Splits batches by target task. Its buffers are kept from batch to batch.
 #[derive(Default)]
 struct Splitter {
-    hashes: Vec<u64>,
     targets: Vec<u32>,
     counts: Vec<usize>,
 }
 
 impl Splitter {
-    /// The target of each row: the hash of its key gives a key group, and groups lie in equal ranges on the
-    /// tasks.
+    /// The target of each row: the task that owns its key group.
     fn hash(&mut self, batch: &ChangeBatch, columns: &[usize], groups: usize, tasks: usize) -> Result<()> {
-        let rows = batch.num_rows();
-        self.hashes.clear();
-        self.hashes.resize(rows, 0);
-        let arrays = columns.iter().map(|c| batch.records().column(*c));
-        create_hashes(arrays, &RandomState::with_seed(KEY_GROUP_SEED), &mut self.hashes)
-            .map_err(|e| Error::internal(format!("Keys cannot be hashed: {e}.")))?;
-        let groups = groups.max(tasks);
-        self.targets.clear();
-        let target = |hash: &u64| ((*hash % groups as u64) as usize * tasks / groups) as u32;
-        self.targets.extend(self.hashes.iter().map(target));
+        let keys: Vec<_> = columns.iter().map(|c| batch.records().column(*c).clone()).collect();
+        key_groups(&keys, groups, &mut self.targets)?;
+        for target in &mut self.targets {
+            *target = task_of(*target, groups, tasks) as u32;
+        }
         Ok(())
     }
 
@@ -149,11 +139,15 @@ mod tests {
     use std::time::Duration;
 
     fn batch() -> ChangeBatch {
-        let keys: Vec<Option<String>> = (0..1000).map(|i| (i % 10 != 9).then(|| format!("k{}", i % 10))).collect();
+        let keys: Vec<Option<String>> =
+            (0..1000).map(|i| (i % 10 != 9).then(|| format!("k{}", i % 10))).collect();
         let values: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
         let keys: ArrayRef = Arc::new(StringArray::from(keys));
         let kinds = [RowKind::Insert, RowKind::Delete].repeat(500);
-        ChangeBatch::new(RecordBatch::try_from_iter_with_nullable([("k", keys, true), ("v", values, true)]).unwrap(), kinds)
+        ChangeBatch::new(
+            RecordBatch::try_from_iter_with_nullable([("k", keys, true), ("v", values, true)]).unwrap(),
+            kinds,
+        )
     }
 
     fn spread(partitioning: Partitioning, tasks: usize) -> Vec<Vec<ChangeBatch>> {

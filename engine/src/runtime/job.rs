@@ -1,8 +1,12 @@
 //! `JobHandle`: what the outside holds of a running job.
 
+use super::metrics::JobMetrics;
+use super::shutdown::Control;
 use crate::error::Result;
 use crate::message::ChangeBatch;
-use crate::time::Watermark;
+use crate::time::{Clock, Watermark};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// State of a job, Flink's words.
@@ -25,36 +29,71 @@ pub enum JobStatus {
 }
 
 /// A running job. Clones refer to the same job; when the last is dropped, the job is cancelled.
-#[derive(Debug, Clone)]
-pub struct JobHandle {}
+#[derive(Clone)]
+pub struct JobHandle(Arc<Job>);
+
+struct Job {
+    control: Arc<Control>,
+    metrics: Arc<JobMetrics>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.control.cancel();
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("id", &self.id()).field("status", &self.status()).finish()
+    }
+}
 
 impl JobHandle {
+    pub(super) fn new(control: Arc<Control>, metrics: Arc<JobMetrics>, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Job { control, metrics, clock }))
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    #[cfg(test)]
+    pub(super) fn control_for_tests(&self) -> Arc<Control> {
+        self.0.control.clone()
+    }
+
     /// 32 hexadecimal digits.
     pub fn id(&self) -> &str {
-        unimplemented!()
+        self.0.control.id()
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> &str {
+        self.0.control.name()
     }
 
     /// Its state.
     pub fn status(&self) -> JobStatus {
-        unimplemented!()
+        self.0.control.status()
     }
 
     /// Asks all tasks to stop. Returns at once; `wait` tells when they have. Does nothing to a job that has
     /// ended.
     pub fn cancel(&self) {
-        unimplemented!()
+        self.0.control.cancel();
     }
 
     /// Waits for the end, at most `timeout` (`None`: as long as it takes). `None` if it still runs. A cancelled
-    /// job has ended well.
+    /// job has ended well. Threads that hang in a connector are given up ten seconds after the job was stopped.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
-        let _ = timeout;
-        unimplemented!()
+        self.0.control.wait(timeout)
     }
 
     /// How far it has come.
     pub fn progress(&self) -> Progress {
-        unimplemented!()
+        self.0.metrics.progress(self.0.clock.as_ref())
     }
 }
 
@@ -108,11 +147,7 @@ pub struct SplitProgress {
     pub idle: bool,
 }
 
-/// The rows of a SELECT. Dropping it cancels the job.
-#[derive(Debug)]
-pub struct ResultStream {}
-
-/// What a [`ResultStream`] has.
+/// What a [`ResultStream`](super::ResultStream) has.
 #[derive(Debug)]
 pub enum ResultEvent {
     /// Rows.
@@ -121,17 +156,4 @@ pub enum ResultEvent {
     Pending,
     /// The job has ended; nothing more comes.
     End(Result<()>),
-}
-
-impl ResultStream {
-    /// The next rows; waits at most `timeout`. All rows come before `End`.
-    pub fn next(&mut self, timeout: Duration) -> ResultEvent {
-        let _ = timeout;
-        unimplemented!()
-    }
-
-    /// The job behind it.
-    pub fn job(&self) -> &JobHandle {
-        unimplemented!()
-    }
 }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Default)]
 pub(super) struct JobMetrics {
     pub(super) sources: Vec<Arc<SourceMetrics>>,
-    pub(super) sinks: Vec<Arc<Metrics>>,
+    /// Rows given to all sinks.
+    pub(super) rows_out: Arc<AtomicU64>,
     pub(super) operators: Vec<Arc<OperatorMetrics>>,
 }
 
@@ -127,7 +128,11 @@ impl JobMetrics {
                 rows: state.rows,
                 bytes: load(&source.connector.bytes),
                 lag: source.connector.lag.load(Ordering::Relaxed),
-                splits: if state.has_watermark { state.splits.iter().map(split_progress).collect() } else { Vec::new() },
+                splits: if state.has_watermark {
+                    state.splits.iter().map(split_progress).collect()
+                } else {
+                    Vec::new()
+                },
             });
             snapshot.sources.push(state);
         }
@@ -150,13 +155,14 @@ impl JobMetrics {
             }
         }
         progress.watermark = sink_watermark.filter(|w| *w > Watermark::MIN);
-        progress.rows_out = self.sinks.iter().map(|s| load(&s.records)).sum();
+        progress.rows_out = load(&self.rows_out);
         snapshot.rows_out = progress.rows_out;
         snapshot.late_rows = progress.late_rows;
         snapshot.skipped_rows = progress.skipped_rows;
         snapshot.open_windows = progress.open_windows;
         snapshot.next_fire = progress.next_fire;
-        snapshot.watermark = windows.iter().map(|(_, w)| *w).min().or(sink_watermark).filter(|w| *w > Watermark::MIN);
+        snapshot.watermark =
+            windows.iter().map(|(_, w)| *w).min().or(sink_watermark).filter(|w| *w > Watermark::MIN);
         progress.silence = silence::explain(&snapshot);
         progress
     }

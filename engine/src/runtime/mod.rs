@@ -1,10 +1,33 @@
 //! `StreamPlan` to running tasks: one thread for each task, bounded channels between them.
+//!
+//! Reading order: `build` (plan to tasks), `task` (the loop), `source_task`, `sink_task`, `chain` (operators that
+//! call each other), `channel` and `exchange` (between tasks), `enumerator` (who reads which split), `shutdown`
+//! (how all of it stops), `metrics` and `silence` (what is told about it).
 
+mod alignment;
+mod build;
+mod chain;
+mod channel;
+mod check;
+mod collect;
+mod enumerator;
+mod exchange;
 mod job;
+mod metrics;
+mod shutdown;
+mod silence;
+mod sink_task;
+mod source_task;
+mod task;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod values;
 
-pub use job::{JobHandle, JobStatus, Progress, ResultEvent, ResultStream, SourceProgress, SplitProgress};
+pub use collect::{Collected, ResultStream, collect};
+pub use job::{JobHandle, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress};
 
-use crate::connector::Sink;
 use crate::error::Result;
 use crate::plan::StreamPlan;
 use crate::time::Clock;
@@ -23,27 +46,10 @@ pub struct JobOptions {
     pub max_parallelism: usize,
 }
 
-/// Starts a job's tasks.
+/// Starts a job's tasks. Connectors are opened by the tasks, so that a slow or failing one can be cancelled: what
+/// goes wrong there is told by [`JobHandle::wait`] or the end of the results.
 ///
-/// Errors: a source or sink that cannot be opened.
+/// Errors: a plan that cannot be run.
 pub fn start(plan: StreamPlan, options: JobOptions) -> Result<JobHandle> {
-    let _ = (plan, options);
-    Err(crate::Error::internal("not written"))
-}
-
-/// A sink whose rows are read by [`Collected::results`], for SELECT.
-pub fn collect() -> (Arc<dyn Sink>, Collected) {
-    unimplemented!()
-}
-
-/// The reading end of [`collect`].
-#[derive(Debug)]
-pub struct Collected {}
-
-impl Collected {
-    /// The rows of `job`, whose plan writes to the sink made with this.
-    pub fn results(self, job: JobHandle) -> ResultStream {
-        let _ = job;
-        unimplemented!()
-    }
+    build::start(plan, options, &build::operator)
 }

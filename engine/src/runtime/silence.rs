@@ -60,7 +60,10 @@ pub(super) fn explain(job: &Snapshot) -> Vec<String> {
     if read > 0 && job.rows_out == 0 && !time_matters {
         let lost = job.late_rows + job.null_time_rows;
         if lost == 0 {
-            reasons.push(format!("{} read, and none has come through the query's filters and joins.", were(read, "row")));
+            reasons.push(format!(
+                "{} read, and none has come through the query's filters and joins.",
+                were(read, "row")
+            ));
         }
     }
     if job.late_rows > 0 {
@@ -73,7 +76,10 @@ pub(super) fn explain(job: &Snapshot) -> Vec<String> {
         reasons.push(format!("{} dropped because the event time is NULL.", were(job.null_time_rows, "row")));
     }
     if job.skipped_rows > 0 {
-        reasons.push(format!("{} skipped: not readable in the table's format.", were(job.skipped_rows, "record")));
+        reasons.push(format!(
+            "{} skipped: not readable in the table's format.",
+            were(job.skipped_rows, "record")
+        ));
     }
     reasons
 }
@@ -114,7 +120,9 @@ fn no_time(source: &SourceSnapshot) -> Option<String> {
     let split = format!("Split {} of {table}", holder.split);
     let silence = duration(holder.silent_ms);
     let held = match holder.watermark {
-        Some(watermark) => format!("{split} has had no rows for {silence} and holds the watermark at {watermark}."),
+        Some(watermark) => {
+            format!("{split} has had no rows for {silence} and holds the watermark at {watermark}.")
+        }
         None => format!("{split} has had no rows at all for {silence}, so there is no watermark."),
     };
     let advice = match source.idle_timeout_ms {
@@ -122,7 +130,9 @@ fn no_time(source: &SourceSnapshot) -> Option<String> {
             format!("It is left out as idle in {}.", duration((timeout as i64 - holder.silent_ms).max(0)))
         }
         None if source.splits.len() == 1 => "Event time moves on with the next row.".to_string(),
-        None => format!("SET 'table.exec.source.idle-timeout' = '{ADVISED_TIMEOUT}' leaves silent splits out."),
+        None => {
+            format!("SET 'table.exec.source.idle-timeout' = '{ADVISED_TIMEOUT}' leaves silent splits out.")
+        }
     };
     Some(format!("{held} {advice}"))
 }
@@ -190,43 +200,65 @@ mod tests {
 
     #[test]
     fn a_flowing_query_has_nothing_to_explain() {
-        let job = Snapshot { sources: vec![orders(vec![split("0", Some(1), 9_000, false)])], rows_out: 4, ..Default::default() };
+        let job = Snapshot {
+            sources: vec![orders(vec![split("0", Some(1), 9_000, false)])],
+            rows_out: 4,
+            ..Default::default()
+        };
         check(&job, expect![[""]]);
     }
 
     #[test]
     fn the_split_that_holds_time_is_named() {
-        let splits = vec![split("orders-1", Some(AT + 50_000), 100, false), split("orders-3", Some(AT), 12_000, false)];
-        check(&windows(orders(splits.clone())), expect![[r#"
+        let splits = vec![
+            split("orders-1", Some(AT + 50_000), 100, false),
+            split("orders-3", Some(AT), 12_000, false),
+        ];
+        check(
+            &windows(orders(splits.clone())),
+            expect![[r#"
             Split orders-3 of orders has had no rows for 12 s and holds the watermark at 2020-01-01 10:00:05.000. SET 'table.exec.source.idle-timeout' = '10 s' leaves silent splits out.
-            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]]);
+            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]],
+        );
         let with_timeout = SourceSnapshot { idle_timeout_ms: Some(15_000), ..orders(splits) };
-        check(&windows(with_timeout), expect![[r#"
+        check(
+            &windows(with_timeout),
+            expect![[r#"
             Split orders-3 of orders has had no rows for 12 s and holds the watermark at 2020-01-01 10:00:05.000. It is left out as idle in 3 s.
-            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]]);
+            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]],
+        );
     }
 
     #[test]
     fn a_split_without_any_row_is_worse_than_a_slow_one() {
         let splits = vec![split("a", Some(AT), 60_000, false), split("b", None, 185_000, false)];
         let job = Snapshot { watermark: None, open_windows: 1, ..windows(orders(splits)) };
-        check(&job, expect![[r#"
+        check(
+            &job,
+            expect![[r#"
             Split b of orders has had no rows at all for 3 min 5 s, so there is no watermark. SET 'table.exec.source.idle-timeout' = '10 s' leaves silent splits out.
-            1 window waits; the next fires when the watermark reaches 2020-01-01 10:00:59.999, there is none yet."#]]);
+            1 window waits; the next fires when the watermark reaches 2020-01-01 10:00:59.999, there is none yet."#]],
+        );
     }
 
     #[test]
     fn the_only_split_needs_rows_not_a_setting() {
-        check(&windows(orders(vec![split("f", Some(AT), 7_200_000, false)])), expect![[r#"
+        check(
+            &windows(orders(vec![split("f", Some(AT), 7_200_000, false)])),
+            expect![[r#"
             Split f of orders has had no rows for 2 h 0 min and holds the watermark at 2020-01-01 10:00:05.000. Event time moves on with the next row.
-            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]]);
+            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]],
+        );
     }
 
     #[test]
     fn all_idle_and_no_watermark_at_all() {
-        check(&windows(orders(vec![split("f", Some(AT), 20_000, true)])), expect![[r#"
+        check(
+            &windows(orders(vec![split("f", Some(AT), 20_000, true)])),
+            expect![[r#"
             All splits of orders are idle, so event time stands still at 2020-01-01 10:00:05.000 until rows come: idleness lets other tables go on, it does not make time.
-            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]]);
+            3 windows wait; the next fires when the watermark reaches 2020-01-01 10:00:59.999, it is at 2020-01-01 10:00:05.000."#]],
+        );
         let job = windows(SourceSnapshot { has_watermark: false, ..orders(vec![]) });
         assert!(explain(&job)[0].starts_with("orders declares no watermark"));
     }
@@ -239,14 +271,26 @@ mod tests {
             ..orders(vec![])
         };
         let ended = SourceSnapshot { rows: 0, ended: true, table: "rates".into(), ..Default::default() };
-        let job = Snapshot { sources: vec![silent, ended], late_rows: 41, skipped_rows: 1, null_time_rows: 2, ..Default::default() };
-        check(&job, expect![[r#"
+        let job = Snapshot {
+            sources: vec![silent, ended],
+            late_rows: 41,
+            skipped_rows: 1,
+            null_time_rows: 2,
+            ..Default::default()
+        };
+        check(
+            &job,
+            expect![[r#"
             No rows have come from orders yet: partition 3 of t: at its end.
             rates has reached its end and had no rows.
             41 rows were dropped as late: the windows had fired. A greater delay in WATERMARK FOR … AS … - INTERVAL lets them in.
             2 rows were dropped because the event time is NULL.
-            1 record was skipped: not readable in the table's format."#]]);
+            1 record was skipped: not readable in the table's format."#]],
+        );
         let filtered = Snapshot { sources: vec![orders(vec![])], ..Default::default() };
-        check(&filtered, expect!["99 rows were read, and none has come through the query's filters and joins."]);
+        check(
+            &filtered,
+            expect!["99 rows were read, and none has come through the query's filters and joins."],
+        );
     }
 }

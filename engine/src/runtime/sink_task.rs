@@ -9,22 +9,22 @@ use crate::time::Watermark;
 use arrow::array::{Array, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Writes rows. The writer is opened on the task's own thread, since that may touch the network.
 pub(super) struct SinkOperator {
     node: SinkNode,
     context: WriterContext,
-    metrics: Arc<Metrics>,
+    rows_out: Arc<AtomicU64>,
     writer: Option<Box<dyn Writer>>,
     /// When the rows that were written want a flush, in milliseconds since the epoch.
     flush_at_ms: Option<i64>,
 }
 
 impl SinkOperator {
-    /// Not open yet.
-    pub(super) fn new(node: SinkNode, context: WriterContext) -> Self {
-        let metrics = context.metrics.clone();
-        Self { node, context, metrics, writer: None, flush_at_ms: None }
+    /// Not open yet. Rows written are counted in `rows_out`.
+    pub(super) fn new(node: SinkNode, context: WriterContext, rows_out: Arc<AtomicU64>) -> Self {
+        Self { node, context, rows_out, writer: None, flush_at_ms: None }
     }
 
     fn writer(&mut self) -> Result<&mut dyn Writer> {
@@ -56,7 +56,7 @@ impl Operator for SinkOperator {
         let writer = self.writer()?;
         writer.write(batch)?;
         let interval = writer.flush_interval_ms();
-        Metrics::add(&self.metrics.records, rows);
+        Metrics::add(&self.rows_out, rows);
         if let (None, Some(interval)) = (self.flush_at_ms, interval) {
             self.flush_at_ms = Some(context.now_ms.saturating_add_unsigned(interval));
         }
@@ -91,7 +91,9 @@ fn enforce_not_null(batch: ChangeBatch, node: &SinkNode) -> Result<ChangeBatch> 
     let records = batch.records();
     let mut keep: Option<BooleanBuffer> = None;
     for column in &node.not_null {
-        let Some(nulls) = records.column(*column).logical_nulls().filter(|n| n.null_count() > 0) else { continue };
+        let Some(nulls) = records.column(*column).logical_nulls().filter(|n| n.null_count() > 0) else {
+            continue;
+        };
         if !node.drop_nulls {
             let name = records.schema().field(*column).name().clone();
             return Err(Error::user(format!(

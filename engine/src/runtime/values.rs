@@ -3,20 +3,19 @@
 use super::chain::Chain;
 use super::task::{TaskContext, spawn};
 use crate::error::Result;
-use crate::message::ChangeBatch;
-use crate::plan::ValuesNode;
+use crate::operators::Values;
 
 /// The task of a VALUES node.
 pub(super) struct ValuesTask {
     context: TaskContext,
     chain: Chain,
-    node: ValuesNode,
+    values: Values,
 }
 
 impl ValuesTask {
-    /// `chain` gets the rows of `node`.
-    pub(super) fn new(context: TaskContext, chain: Chain, node: ValuesNode) -> Self {
-        Self { context, chain, node }
+    /// `chain` gets the rows of `values`.
+    pub(super) fn new(context: TaskContext, chain: Chain, values: Values) -> Self {
+        Self { context, chain, values }
     }
 
     /// Starts its thread.
@@ -29,14 +28,14 @@ impl ValuesTask {
         let TaskContext { control, clock } = self.context.clone();
         self.chain.open()?;
         control.opened();
-        for batch in std::mem::take(&mut self.node.batches) {
+        for batch in self.values.by_ref() {
             if control.is_stopping() {
                 return Ok(());
             }
             if self.chain.is_done() {
                 break;
             }
-            self.chain.process(0, ChangeBatch::inserts(batch), clock.now_ms())?;
+            self.chain.process(0, batch, clock.now_ms())?;
         }
         self.chain.end(clock.now_ms())?;
         self.chain.report();

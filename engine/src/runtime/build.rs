@@ -1,0 +1,334 @@
+//! From nodes to tasks: which nodes share a task, which channels join tasks, and the operator of each node.
+
+use super::chain::{Chain, Link, PassOn};
+use super::channel::Mailbox;
+use super::enumerator::{EnumeratorTask, SplitBoard};
+use super::exchange::{Exchange, Port};
+use super::metrics::{JobMetrics, OperatorMetrics, SourceMetrics};
+use super::shutdown::Control;
+use super::sink_task::SinkOperator;
+use super::source_task::SourceTask;
+use super::task::{OperatorTask, TaskContext};
+use super::values::ValuesTask;
+use super::{JobHandle, JobOptions};
+use crate::connector::{Metrics, ReaderContext, SourceContext, WriterContext};
+use crate::error::{Error, Result};
+use crate::operators::{
+    Calc, GroupAggregate, Limit, Operator, Union, Values, WindowAggregate, WindowJoin, WindowTable,
+};
+use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
+use arrow::datatypes::SchemaRef;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most rows in a batch of a reader.
+const BATCH_ROWS: usize = 8192;
+
+/// Makes the operator of a node that is neither source nor sink, from the schemas of its inputs.
+pub(super) type OperatorFactory = dyn Fn(&StreamNode, &[SchemaRef]) -> Result<Box<dyn Operator>>;
+
+/// The operator of `node`.
+///
+/// Errors: the node is a source or sink, or its operator refuses it.
+pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dyn Operator>> {
+    let output = node.schema.clone();
+    let input = || match inputs {
+        [input] => Ok(input.clone()),
+        _ => Err(Error::internal(format!("{} has {} inputs instead of one.", node.name, inputs.len()))),
+    };
+    Ok(match &node.kind {
+        NodeKind::Calc(n) => Box::new(Calc::new(n, input()?, output)?),
+        NodeKind::Union => Box::new(Union::new(inputs, output)?),
+        NodeKind::WindowTable(n) => Box::new(WindowTable::new(n, input()?, output)?),
+        NodeKind::WindowAggregate(n) => Box::new(WindowAggregate::new(n, input()?, output)?),
+        NodeKind::GroupAggregate(n) => Box::new(GroupAggregate::new(n, input()?, output)?),
+        NodeKind::WindowJoin(n) => Box::new(WindowJoin::new(n, inputs, output)?),
+        NodeKind::Limit(n) => Box::new(Limit::new(n, input()?, output)?),
+        NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Sink(_) => {
+            return Err(Error::internal(format!("{} is no operator.", node.name)));
+        }
+    })
+}
+
+/// Starts the tasks of `plan`; operators are made by `factory`.
+pub(super) fn start(plan: StreamPlan, options: JobOptions, factory: &OperatorFactory) -> Result<JobHandle> {
+    let layout = Layout::new(&plan)?;
+    let control = Control::new(job_id(&options), options.name.clone(), layout.threads());
+    let mut builder = Builder {
+        layout: &layout,
+        options: &options,
+        factory,
+        context: TaskContext { control: control.clone(), clock: options.clock.clone() },
+        metrics: JobMetrics::default(),
+        writers: HashMap::new(),
+    };
+    let mut starters: Vec<Starter> = Vec::new();
+    for head in layout.heads() {
+        builder.head(head, &mut starters)?;
+    }
+    let metrics = Arc::new(builder.metrics);
+    for mailbox in layout.mailboxes.iter().flatten() {
+        control.register(mailbox);
+    }
+    let handle = JobHandle::new(control, metrics, options.clock.clone());
+    starters.into_iter().for_each(|start| start());
+    Ok(handle)
+}
+
+type Starter = Box<dyn FnOnce()>;
+
+/// 32 hexadecimal digits that no other job of this machine has.
+fn job_id(options: &JobOptions) -> String {
+    static JOBS: AtomicU64 = AtomicU64::new(0);
+    let job = JOBS.fetch_add(1, Ordering::Relaxed);
+    let hash = |seed: u64| {
+        foldhash::quality::FixedState::with_seed(seed).hash_one((
+            options.clock.now_ms(),
+            std::process::id(),
+            job,
+        ))
+    };
+    format!("{:016x}{:016x}", hash(1), hash(2))
+}
+
+/// Which nodes are chained, and who sends to whom.
+struct Layout<'a> {
+    plan: &'a StreamPlan,
+    /// For each node, those that read it, as (node, number of their input).
+    consumers: Vec<Vec<(usize, usize)>>,
+    /// For each node that starts a task and has inputs, the mailboxes of its tasks; empty for all others.
+    mailboxes: Vec<Vec<Arc<Mailbox>>>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(plan: &'a StreamPlan) -> Result<Self> {
+        let mut consumers = vec![Vec::new(); plan.nodes.len()];
+        for (index, node) in plan.nodes.iter().enumerate() {
+            check(plan, index, node)?;
+            for (input, edge) in node.inputs.iter().enumerate() {
+                consumers[edge.from.0].push((index, input));
+            }
+        }
+        let mut layout = Self { plan, consumers, mailboxes: Vec::new() };
+        layout.mailboxes = (0..plan.nodes.len()).map(|node| layout.make_mailboxes(node)).collect();
+        Ok(layout)
+    }
+
+    fn make_mailboxes(&self, node: usize) -> Vec<Arc<Mailbox>> {
+        if self.plan.nodes[node].inputs.is_empty() || self.is_chained(node) {
+            return Vec::new();
+        }
+        let channels = self.inputs(node).len();
+        (0..self.plan.nodes[node].parallelism).map(|_| Mailbox::new(channels)).collect()
+    }
+
+    /// Whether a node runs in the task of the node before it.
+    fn is_chained(&self, node: usize) -> bool {
+        match self.plan.nodes[node].inputs.as_slice() {
+            [edge] => edge.partitioning == Partitioning::Forward,
+            _ => false,
+        }
+    }
+
+    /// The nodes that start tasks.
+    fn heads(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.plan.nodes.len()).filter(|n| !self.is_chained(*n))
+    }
+
+    /// Tasks and enumerators.
+    fn threads(&self) -> usize {
+        let threads = |n: usize| {
+            let node = &self.plan.nodes[n];
+            node.parallelism + usize::from(matches!(node.kind, NodeKind::Source(_)))
+        };
+        self.heads().map(threads).sum()
+    }
+
+    /// For each channel of a task of `node`, which input it is.
+    fn inputs(&self, node: usize) -> Vec<usize> {
+        let edges = self.plan.nodes[node].inputs.iter().enumerate();
+        edges.flat_map(|(input, edge)| std::iter::repeat_n(input, self.senders(edge))).collect()
+    }
+
+    /// Number of channels that `edge` gives each task of its target.
+    fn senders(&self, edge: &Edge) -> usize {
+        match edge.partitioning {
+            Partitioning::Forward => 1,
+            _ => self.plan.nodes[edge.from.0].parallelism,
+        }
+    }
+
+    /// The sending side of input `input` of `node`, for the task `task` of the node before it.
+    fn exchange(&self, node: usize, input: usize, task: usize, max_parallelism: usize) -> Exchange {
+        let edges = &self.plan.nodes[node].inputs;
+        let before: usize = edges[..input].iter().map(|e| self.senders(e)).sum();
+        let mailboxes = &self.mailboxes[node];
+        let ports = match edges[input].partitioning {
+            Partitioning::Forward => vec![Port::new(mailboxes[task].clone(), before)],
+            _ => mailboxes.iter().map(|m| Port::new(m.clone(), before + task)).collect(),
+        };
+        Exchange::new(edges[input].partitioning.clone(), ports, max_parallelism)
+    }
+}
+
+/// What the planner promises of each node.
+fn check(plan: &StreamPlan, index: usize, node: &StreamNode) -> Result<()> {
+    let wrong = |what: &str| Err(Error::internal(format!("{}: {what}", node.name)));
+    if node.id.0 != index || node.parallelism == 0 {
+        return wrong("its id or parallelism is wrong in the plan.");
+    }
+    let is_source = matches!(node.kind, NodeKind::Source(_) | NodeKind::Values(_));
+    if is_source != node.inputs.is_empty() {
+        return wrong("the plan gives it a wrong number of inputs.");
+    }
+    if matches!(node.kind, NodeKind::Values(_)) && node.parallelism != 1 {
+        return wrong("VALUES cannot run in parallel.");
+    }
+    for edge in &node.inputs {
+        if edge.from.0 >= index {
+            return wrong("it comes before its input in the plan.");
+        }
+        let from = &plan.nodes[edge.from.0];
+        match &edge.partitioning {
+            Partitioning::Forward if from.parallelism != node.parallelism => {
+                return wrong("a forward edge joins different parallelisms.");
+            }
+            Partitioning::Single if node.parallelism != 1 => {
+                return wrong("all rows shall go to one task of several.");
+            }
+            Partitioning::Hash(columns) if columns.iter().any(|c| *c >= from.schema.fields().len()) => {
+                return wrong("it is partitioned by a column that does not exist.");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct Builder<'a> {
+    layout: &'a Layout<'a>,
+    options: &'a JobOptions,
+    factory: &'a OperatorFactory,
+    context: TaskContext,
+    metrics: JobMetrics,
+    /// Counters of each sink node, shared by its tasks.
+    writers: HashMap<usize, Arc<Metrics>>,
+}
+
+impl Builder<'_> {
+    /// All tasks of the chain that starts with node `head`.
+    fn head(&mut self, head: usize, starters: &mut Vec<Starter>) -> Result<()> {
+        let node = &self.layout.plan.nodes[head];
+        let thread = |task: usize| format!("{head}.{task} {}", node.name);
+        let context = self.context.clone();
+        match &node.kind {
+            NodeKind::Source(source) => {
+                let timeout = source.watermark.as_ref().map(|w| w.idle_timeout_ms);
+                let metrics = SourceMetrics::new(source.table.clone(), timeout, node.parallelism);
+                self.metrics.sources.push(metrics.clone());
+                let board = SplitBoard::new(node.parallelism);
+                context.control.register(&board);
+                let enumerator = EnumeratorTask {
+                    name: node.name.clone(),
+                    source: source.source.clone(),
+                    source_context: SourceContext {
+                        runtime: self.options.runtime.clone(),
+                        clock: self.options.clock.clone(),
+                        parallelism: node.parallelism,
+                    },
+                    context: context.clone(),
+                    board: board.clone(),
+                };
+                starters.push(Box::new(move || enumerator.start(format!("{head} splits"))));
+                for task in 0..node.parallelism {
+                    let reader_context = ReaderContext {
+                        projection: source.projection.clone(),
+                        batch_rows: BATCH_ROWS,
+                        runtime: self.options.runtime.clone(),
+                        clock: self.options.clock.clone(),
+                        task,
+                        parallelism: node.parallelism,
+                        metrics: metrics.connector.clone(),
+                    };
+                    let task_of_source = SourceTask::new(
+                        context.clone(),
+                        self.chain(head, task)?,
+                        (source.clone(), node.schema.clone()),
+                        reader_context,
+                        board.clone(),
+                        metrics.clone(),
+                    );
+                    let name = thread(task);
+                    starters.push(Box::new(move || task_of_source.start(name)));
+                }
+            }
+            NodeKind::Values(values) => {
+                let values = Values::new(values, node.schema.clone()).map_err(|e| e.within(&node.name))?;
+                let (task, name) = (ValuesTask::new(context, self.chain(head, 0)?, values), thread(0));
+                starters.push(Box::new(move || task.start(name)));
+            }
+            _ => {
+                for (number, mailbox) in self.layout.mailboxes[head].iter().enumerate() {
+                    let chain = self.chain(head, number)?;
+                    let inputs = self.layout.inputs(head);
+                    let task = OperatorTask::new(context.clone(), chain, mailbox.clone(), inputs);
+                    let name = thread(number);
+                    starters.push(Box::new(move || task.start(name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn chain(&mut self, head: usize, task: usize) -> Result<Chain> {
+        let mut chain = Chain::new(self.link(head, task)?);
+        self.extend(&mut chain, 0, head, task)?;
+        Ok(chain)
+    }
+
+    /// Adds what follows `node`, which is operator `index` of the chain.
+    fn extend(&mut self, chain: &mut Chain, index: usize, node: usize, task: usize) -> Result<()> {
+        for (consumer, input) in self.layout.consumers[node].clone() {
+            if self.layout.is_chained(consumer) {
+                let next = chain.add(index, self.link(consumer, task)?);
+                self.extend(chain, next, consumer, task)?;
+            } else {
+                chain.connect(
+                    index,
+                    self.layout.exchange(consumer, input, task, self.options.max_parallelism),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, index: usize, task: usize) -> Result<Link> {
+        let plan = self.layout.plan;
+        let node = &plan.nodes[index];
+        let operator: Box<dyn Operator> = match &node.kind {
+            NodeKind::Source(_) | NodeKind::Values(_) => Box::new(PassOn),
+            NodeKind::Sink(sink) => {
+                let metrics = self.writers.entry(index).or_default();
+                let context = WriterContext {
+                    schema: node.schema.clone(),
+                    runtime: self.options.runtime.clone(),
+                    clock: self.options.clock.clone(),
+                    task,
+                    parallelism: node.parallelism,
+                    metrics: metrics.clone(),
+                };
+                Box::new(SinkOperator::new(sink.clone(), context, self.metrics.rows_out.clone()))
+            }
+            _ => {
+                let inputs: Vec<_> =
+                    node.inputs.iter().map(|e| plan.nodes[e.from.0].schema.clone()).collect();
+                (self.factory)(node, &inputs).map_err(|e| e.within(&node.name))?
+            }
+        };
+        let metrics = OperatorMetrics::new(node.id, matches!(node.kind, NodeKind::Sink(_)));
+        self.metrics.operators.push(metrics.clone());
+        Ok(Link::new(node, operator, metrics))
+    }
+}
