@@ -5,6 +5,7 @@ pub(crate) mod calendar;
 pub(crate) mod java;
 mod json;
 pub mod select;
+mod values;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -152,6 +153,17 @@ impl Payloads {
         &self.bytes[start..self.ends[index]]
     }
 
+    /// Where payload `index` lies in [`Payloads::buffer`].
+    pub fn span(&self, index: usize) -> std::ops::Range<usize> {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        start..self.ends[index]
+    }
+
+    /// All payloads side by side, and the padding if there is one.
+    pub fn buffer(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// All payloads in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|i| self.get(i))
@@ -167,4 +179,15 @@ impl Payloads {
         self.bytes.clear();
         self.ends.clear();
     }
+}
+
+/// At most `most` characters of `bytes` around `at`, for an error's text; control characters are shown as blanks.
+pub(crate) fn excerpt(bytes: &[u8], at: usize, most: usize) -> String {
+    let start = if bytes.len() <= most { 0 } else { at.saturating_sub(most / 2).min(bytes.len() - most) };
+    let end = bytes.len().min(start + most);
+    let text = String::from_utf8_lossy(&bytes[start..end]);
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let before = if start > 0 { "…" } else { "" };
+    let after = if end < bytes.len() { "…" } else { "" };
+    format!("{before}{}{after}", text.collect::<String>())
 }

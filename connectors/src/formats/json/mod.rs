@@ -1,5 +1,15 @@
 //! `json`: one JSON object a record, by column names; a top-level array is a row for each element.
 
+mod column;
+mod decoder;
+mod encoder;
+mod keys;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub(super) use encoder::write_timestamp;
+
 use super::{Decoder, Encoder, Format};
 use crate::options::option;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -145,8 +155,7 @@ impl Format for Json {
         _declared: SchemaRef,
         _zone: chrono_tz::Tz,
     ) -> Result<Box<dyn Decoder>> {
-        let _ = (JsonOptions::read(options)?, projection);
-        Err(Error::unsupported("Reading the format 'json'", ""))
+        Ok(Box::new(decoder::JsonDecoder::new(&JsonOptions::read(options)?, projection)?))
     }
 
     fn encoder(
@@ -155,8 +164,7 @@ impl Format for Json {
         schema: SchemaRef,
         _zone: chrono_tz::Tz,
     ) -> Result<Box<dyn Encoder>> {
-        let _ = (JsonOptions::read(options)?, schema);
-        Err(Error::unsupported("Writing the format 'json'", ""))
+        Ok(Box::new(encoder::JsonEncoder::new(JsonOptions::read(options)?, schema)))
     }
 }
 
