@@ -36,11 +36,10 @@ pub fn precision(field: &Field) -> usize {
     };
     match field.data_type() {
         DataType::Timestamp(unit, _) => {
-            declared_number(field, &["TIMESTAMP", "TIMESTAMP_LTZ"]).unwrap_or_else(|| by_unit(unit))
+            let most = by_unit(unit);
+            declared_number(field, &["TIMESTAMP", "TIMESTAMP_LTZ"]).map_or(most, |p| p.min(most))
         }
-        DataType::Time32(unit) | DataType::Time64(unit) => {
-            declared_number(field, &["TIME"]).unwrap_or_else(|| by_unit(unit))
-        }
+        DataType::Time32(_) | DataType::Time64(_) => declared_number(field, &["TIME"]).unwrap_or(0),
         _ => 0,
     }
     .min(9)
@@ -109,7 +108,7 @@ pub fn timestamp(precision: usize, ltz: bool, nullable: bool) -> Field {
 
 /// A TIME(0) field.
 pub fn time0(nullable: bool) -> Field {
-    declare(DataType::Time32(TimeUnit::Millisecond), nullable, "TIME(0)")
+    Field::new("", DataType::Time32(TimeUnit::Millisecond), nullable)
 }
 
 /// The same type and metadata under another name and nullability.

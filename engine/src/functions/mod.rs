@@ -5,19 +5,26 @@
 
 mod aggregate;
 pub mod calendar;
+mod cast;
 mod clock;
 pub mod decimal;
 pub mod field;
 mod operators;
+mod parse;
+mod patterns;
+mod regexes;
 mod registry;
+mod replace;
 mod scalar;
 mod syntax;
 pub mod text;
 
+pub use cast::{cast_array, cast_expr};
 pub use registry::FunctionRegistry;
+pub use replace::{replace, replace_one};
 pub use scalar::{carry, evaluation_error};
 
 /// Every scalar function.
 fn families() -> impl Iterator<Item = &'static scalar::Function> {
-    [clock::FUNCTIONS, operators::FUNCTIONS].into_iter().flatten()
+    [clock::FUNCTIONS, operators::FUNCTIONS, patterns::FUNCTIONS].into_iter().flatten()
 }

@@ -1,0 +1,182 @@
+//! Java's regular expressions as the `regex` crate wants them, compiled once a batch.
+
+use super::scalar::{carry, user};
+use crate::error::Error;
+use datafusion_common::Result;
+use regex::{Regex, RegexBuilder};
+use std::collections::HashMap;
+
+/// Bytes that a compiled pattern may take.
+const MAX_COMPILED_BYTES: usize = 8 << 20;
+/// Patterns kept compiled, where they differ from row to row.
+const MAX_PATTERNS: usize = 256;
+
+/// Compiles a pattern in the `regex` crate's own syntax.
+pub(super) fn build(pattern: &str) -> Result<Regex> {
+    match RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build() {
+        Ok(r) => Ok(r),
+        Err(e) => user(format!("The pattern cannot be compiled: {e}")),
+    }
+}
+
+/// Java patterns of one argument, compiled when first met. A pattern that Java refuses too is `None`.
+#[derive(Default)]
+pub(super) struct Patterns {
+    known: HashMap<String, Option<Regex>>,
+}
+
+impl Patterns {
+    /// The pattern, or `None` if it is no pattern at all; a feature that only Java has is an error.
+    pub fn get(&mut self, java: &str) -> Result<Option<&Regex>> {
+        if !self.known.contains_key(java) {
+            if self.known.len() >= MAX_PATTERNS {
+                self.known.clear();
+            }
+            self.known.insert(java.to_string(), compile(java)?);
+        }
+        Ok(self.known.get(java).and_then(Option::as_ref))
+    }
+}
+
+fn compile(java: &str) -> Result<Option<Regex>> {
+    if let Some(what) = only_java(java) {
+        return Err(carry(Error::unsupported(
+            format!("{what} in the regular expression '{java}'"),
+            "Rewrite the pattern without it: take a group out with REGEXP_EXTRACT, or test in two steps.",
+        )));
+    }
+    Ok(RegexBuilder::new(&translate(java)).size_limit(MAX_COMPILED_BYTES).build().ok())
+}
+
+/// What the pattern uses that no linear-time engine has.
+fn only_java(java: &str) -> Option<&'static str> {
+    let mut chars = java.char_indices().peekable();
+    let mut in_class = false;
+    while let Some((i, c)) = chars.next() {
+        let rest = &java[i..];
+        match c {
+            '\\' => match chars.next() {
+                Some((_, '1'..='9')) if !in_class => return Some("A back reference"),
+                Some((_, 'k')) if !in_class => return Some("A back reference"),
+                _ => {}
+            },
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '(' if !in_class => {
+                if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|p| rest.starts_with(p)) {
+                    return Some("Look-around");
+                }
+                if rest.starts_with("(?>") {
+                    return Some("An atomic group");
+                }
+            }
+            '*' | '+' | '?' | '}' if !in_class && chars.peek().is_some_and(|(_, n)| *n == '+') => {
+                return Some("A possessive quantifier");
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Java's classes are ASCII, and its dot stops at more line ends.
+fn translate(java: &str) -> String {
+    let mut out = String::with_capacity(java.len() + 16);
+    let mut chars = java.chars().peekable();
+    let mut depth = 0_usize;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some('d') => out.push_str("[0-9]"),
+                Some('D') => out.push_str("[^0-9]"),
+                Some('w') => out.push_str("[A-Za-z0-9_]"),
+                Some('W') => out.push_str("[^A-Za-z0-9_]"),
+                Some('s') => out.push_str("[ \\t\\n\\x0B\\f\\r]"),
+                Some('S') => out.push_str("[^ \\t\\n\\x0B\\f\\r]"),
+                Some('h') => out.push_str("[ \\t]"),
+                Some('Z') => out.push_str("\\z"),
+                Some('e') => out.push_str("\\x1B"),
+                Some('Q') => {
+                    let mut quoted = String::new();
+                    while let Some(q) = chars.next() {
+                        if q == '\\' && chars.peek() == Some(&'E') {
+                            chars.next();
+                            break;
+                        }
+                        quoted.push(q);
+                    }
+                    out.push_str(&regex::escape(&quoted));
+                }
+                Some('p') | Some('P') if chars.peek() == Some(&'{') => {
+                    let name: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                    out.push_str(&posix(&name));
+                }
+                // Java lets any sign be escaped; the crate refuses escaped letters that mean nothing, as Java.
+                Some(n) if n.is_ascii_alphanumeric() => {
+                    out.push('\\');
+                    out.push(n);
+                }
+                Some(n) => out.push_str(&regex::escape(n.encode_utf8(&mut [0; 4]))),
+                None => out.push('\\'),
+            },
+            '[' => {
+                depth += 1;
+                out.push('[');
+            }
+            ']' => {
+                depth = depth.saturating_sub(1);
+                out.push(']');
+            }
+            '.' if depth == 0 => out.push_str("[^\\n\\r\\x{85}\\x{2028}\\x{2029}]"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn posix(name: &str) -> String {
+    match name {
+        "Alpha" => "[A-Za-z]".into(),
+        "Digit" => "[0-9]".into(),
+        "Alnum" => "[A-Za-z0-9]".into(),
+        "Upper" => "[A-Z]".into(),
+        "Lower" => "[a-z]".into(),
+        "Space" => "[ \\t\\n\\x0B\\f\\r]".into(),
+        "Punct" => "[!-/:-@\\[-`{-~]".into(),
+        "XDigit" => "[0-9A-Fa-f]".into(),
+        other => format!("\\p{{{}}}", other.strip_prefix("Is").unwrap_or(other)),
+    }
+}
+
+/// Writes a Java replacement for one match: `$1` and `${name}` are groups, `\` takes the next as it is.
+/// `None` if it names a group that is not there.
+pub(super) fn expand(out: &mut String, replacement: &str, found: &regex::Captures<'_>) -> Option<()> {
+    let mut chars = replacement.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => out.push(chars.next()?),
+            '$' if chars.peek() == Some(&'{') => {
+                let name: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                out.push_str(found.name(&name)?.as_str());
+            }
+            '$' => {
+                let mut group = chars.next()?.to_digit(10)? as usize;
+                if group >= found.len() {
+                    return None;
+                }
+                // More digits belong to the number as long as there is such a group.
+                while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
+                    let longer = group * 10 + d as usize;
+                    if longer >= found.len() {
+                        break;
+                    }
+                    group = longer;
+                    chars.next();
+                }
+                out.push_str(found.get(group).map_or("", |m| m.as_str()));
+            }
+            c => out.push(c),
+        }
+    }
+    Some(())
+}
