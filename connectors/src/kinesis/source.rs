@@ -34,6 +34,10 @@ impl Source for KinesisSource {
         Boundedness::Unbounded
     }
 
+    fn eager_watermarks(&self) -> bool {
+        false
+    }
+
     fn changelog(&self) -> ChangelogMode {
         self.options.format.format().changelog()
     }

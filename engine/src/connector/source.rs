@@ -40,12 +40,12 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// For EXPLAIN: `kafka(topic=[t], …)`, without secrets.
     fn describe(&self) -> String;
 
-    /// How watermarks are told. `false`: periodically, as by Flink's connectors that make watermarks inside
-    /// (Kafka, Kinesis). `true`: also between two rows, whenever event time has moved on by more than
-    /// `pipeline.auto-watermark-interval`, as Flink does for all others (files, datagen): then it does not
-    /// depend on speed which rows are late.
+    /// How watermarks are told. `true`: also between two rows, whenever event time has moved on by more than
+    /// `pipeline.auto-watermark-interval`, so that it does not depend on speed which rows are late; Flink does
+    /// so for files, datagen and most others. `false`: only periodically, as Flink does where the connector
+    /// makes the watermarks inside (Kafka, Kinesis).
     fn eager_watermarks(&self) -> bool {
-        false
+        true
     }
 
     /// Most tasks that make sense (`scan.parallelism` or the number of splits known now); `None` for any.

@@ -86,7 +86,7 @@ impl JobHandle {
     }
 
     /// Waits for the end, at most `timeout` (`None`: as long as it takes). `None` if it still runs. A cancelled
-    /// job has ended well. Threads that hang in a connector are given up ten seconds after the job was stopped.
+    /// job has ended well. Threads that hang in a connector are given up five seconds after the job was stopped.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
         self.0.control.wait(timeout)
     }

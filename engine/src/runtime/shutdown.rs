@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How long a stopped job waits for threads that do not come back from a connector.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a wait looks whether patience is at its end.
 const WAIT_SLICE: Duration = Duration::from_millis(100);
 

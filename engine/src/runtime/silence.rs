@@ -49,7 +49,9 @@ pub(super) fn explain(job: &Snapshot) -> Vec<String> {
     for source in &job.sources {
         reasons.extend(no_rows(source));
     }
-    let time_matters = job.open_windows > 0;
+    let windows = job.open_windows > 0;
+    // Windows without such a time wait for the clock, which needs no explanation.
+    let time_matters = windows && job.next_fire.is_some();
     if time_matters {
         for source in job.sources.iter().filter(|s| s.rows > 0 && !s.ended) {
             reasons.extend(no_time(source));
@@ -57,7 +59,7 @@ pub(super) fn explain(job: &Snapshot) -> Vec<String> {
         reasons.push(waiting_windows(job));
     }
     let read: u64 = job.sources.iter().map(|s| s.rows).sum();
-    if read > 0 && job.rows_out == 0 && !time_matters {
+    if read > 0 && job.rows_out == 0 && !windows {
         let lost = job.late_rows + job.null_time_rows;
         if lost == 0 {
             reasons.push(format!(
@@ -147,7 +149,7 @@ fn waiting_windows(job: &Snapshot) -> String {
         (Some(fire), None) => {
             text += &format!("; the next fires when the watermark reaches {fire}, there is none yet.");
         }
-        (None, _) => text.push('.'),
+        (None, _) => {}
     }
     text
 }
@@ -261,6 +263,12 @@ mod tests {
         );
         let job = windows(SourceSnapshot { has_watermark: false, ..orders(vec![]) });
         assert!(explain(&job)[0].starts_with("orders declares no watermark"));
+    }
+
+    #[test]
+    fn windows_of_processing_time_wait_for_the_clock() {
+        let job = Snapshot { next_fire: None, ..windows(orders(vec![split("f", None, 60_000, false)])) };
+        check(&job, expect![[""]]);
     }
 
     #[test]

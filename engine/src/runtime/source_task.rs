@@ -12,8 +12,9 @@ use crate::plan::{SourceNode, WatermarkStrategy};
 use crate::time::{MergeChange, SplitWatermarks, Watermark};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::utils::collect_columns;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ impl SourceTask {
         let watermarks = node.watermark.clone().map(|strategy| Watermarks {
             splits: SplitWatermarks::new(strategy.idle_timeout_ms),
             eager_column: (strategy.interval_ms == 0 || node.source.eager_watermarks())
-                .then(|| rowtime_column(&schema))
+                .then(|| rowtime_column(&schema, &strategy))
                 .flatten(),
             strategy,
             told_at_ms: None,
@@ -291,9 +292,14 @@ fn change_batch(records: RecordBatch, kinds: Option<Arc<[RowKind]>>) -> ChangeBa
     }
 }
 
-/// Index of the event-time attribute.
-fn rowtime_column(schema: &SchemaRef) -> Option<usize> {
-    schema.fields().iter().position(|f| f.metadata().get("runnel.time").is_some_and(|kind| kind == "rowtime"))
+/// Index of the event-time attribute: the column marked so, or the one that watermarks are made of.
+fn rowtime_column(schema: &SchemaRef, strategy: &WatermarkStrategy) -> Option<usize> {
+    let is_time = |f: &Field| matches!(f.data_type(), DataType::Timestamp(..));
+    let marked = |f: &Field| f.metadata().get("runnel.time").is_some_and(|kind| kind == "rowtime");
+    let read = || collect_columns(&strategy.expression).into_iter().map(|c| c.index());
+    let only = || read().next().filter(|_| read().count() == 1);
+    let index = schema.fields().iter().position(|f| marked(f)).or_else(only);
+    index.filter(|i| schema.fields().get(*i).is_some_and(|f| is_time(f)))
 }
 
 /// The node's columns from the reader's.

@@ -184,3 +184,51 @@ impl OperatorTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::Link;
+    use super::super::exchange::{Exchange, Port};
+    use super::super::metrics::OperatorMetrics;
+    use super::super::testing::{PlanBuilder, Recorder, rows, values};
+    use super::*;
+    use crate::message::{Barrier, ChangeBatch};
+    use crate::plan::{NodeId, Partitioning};
+    use crate::time::{SystemClock, Watermark};
+
+    #[test]
+    fn rows_behind_a_barrier_wait_until_all_channels_have_it() {
+        let mut plan = PlanBuilder::default();
+        plan.operator("Op", vec![], 1);
+        let metrics = OperatorMetrics::new(NodeId(0), false);
+        let mut chain = Chain::new(Link::new(&plan.last(), Box::new(Recorder::default()), metrics));
+        let out = Mailbox::new(1);
+        chain.connect(0, Exchange::new(Partitioning::Forward, vec![Port::new(out.clone(), 0)], 128));
+        let mailbox = Mailbox::new(2);
+        let send = |channel, message| mailbox.send(channel, message).map(drop).unwrap();
+        let batch = |v| Message::Batch(ChangeBatch::inserts(rows(&[(0, v)])));
+        let barrier = Message::Barrier(Barrier { checkpoint_id: 7, triggered_at_ms: 0 });
+        for message in [barrier.clone(), batch(1), Message::Watermark(Watermark(5)), Message::End] {
+            send(0, message);
+        }
+        for message in [batch(2), Message::Watermark(Watermark(9)), barrier, batch(3), Message::End] {
+            send(1, message);
+        }
+        let context =
+            TaskContext { control: Control::new("j".into(), "j".into(), 1), clock: Arc::new(SystemClock) };
+        OperatorTask::new(context, chain, mailbox, vec![0, 0]).run().unwrap();
+        let mut seen = Vec::new();
+        while let Received::Message(_, message) = out.receive(Duration::ZERO) {
+            seen.push(match message {
+                Message::Batch(batch) => format!("{:?}", values(&batch)),
+                Message::Watermark(w) => format!("wm {}", w.0),
+                Message::Barrier(b) => format!("barrier {}", b.checkpoint_id),
+                other => format!("{other:?}"),
+            });
+        }
+        let after = seen.split_off(2);
+        assert_eq!(seen, ["[2]", "barrier 7"]);
+        assert!(["[1]", "[3]"].iter().all(|rows| after.iter().any(|s| s == rows)), "{after:?}");
+        assert_eq!(after.last().map(String::as_str), Some("End"));
+    }
+}

@@ -122,6 +122,10 @@ impl Source for FakeSource {
         if self.0.bounded { Boundedness::Bounded } else { Boundedness::Unbounded }
     }
 
+    fn eager_watermarks(&self) -> bool {
+        false
+    }
+
     fn describe(&self) -> String {
         "fake".into()
     }
@@ -283,6 +287,10 @@ impl PlanBuilder {
             watermark,
         };
         self.add("Source(orders)", NodeKind::Source(node), vec![], tasks)
+    }
+
+    pub(super) fn last(self) -> StreamNode {
+        self.0.nodes.into_iter().next_back().unwrap()
     }
 
     /// An operator that the test's factory makes by its name.
