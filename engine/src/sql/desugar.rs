@@ -1,0 +1,370 @@
+//! The AST pass: rewrites a query into forms that DataFusion binds to Flink's meaning.
+//!
+//! Names (`EXPR$0`, `k0`), INT literals, exponents, UNNEST, time travel, CEIL and FLOOR to a unit, TIMESTAMP
+//! literals, INTERVAL literals. Legacy group windows are the planner's (`rules/group_windows`).
+
+use super::data_type::SqlType;
+use super::interval;
+use super::syntax;
+use super::unparse::unit;
+use crate::error::{Error, Result, Span};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use datafusion_sql::sqlparser::ast::{
+    self, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy,
+    OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, UnaryOperator, Value,
+    ValueWithSpan, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowType,
+};
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+/// Rewrites a query, just before it is bound.
+///
+/// Errors: literals that are no date, time, timestamp, interval or number of Flink's.
+pub fn desugar(query: &mut Query) -> Result<()> {
+    finish(query.visit(&mut Desugar))
+}
+
+/// Rewrites an expression that stands alone: a computed column's or a watermark's.
+pub fn desugar_expression(expr: &mut Expr) -> Result<()> {
+    finish(expr.visit(&mut Desugar))
+}
+
+fn finish(flow: ControlFlow<Error>) -> Result<()> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(e) => Err(e),
+    }
+}
+
+fn flow(result: Result<()>) -> ControlFlow<Error> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(e) => ControlFlow::Break(e),
+    }
+}
+
+struct Desugar;
+
+impl VisitorMut for Desugar {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by {
+            exprs.iter_mut().for_each(|o| protect(&mut o.expr));
+        }
+        match &mut query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                limit.iter_mut().for_each(protect);
+                offset.iter_mut().for_each(|o| protect(&mut o.value));
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                protect(offset);
+                protect(limit);
+            }
+            None => {}
+        }
+        if let Some(fetch) = &mut query.fetch {
+            fetch.quantity.iter_mut().for_each(protect);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            exprs.iter_mut().for_each(protect);
+        }
+        for ast::NamedWindowDefinition(_, window) in &mut select.named_window {
+            if let ast::NamedWindowExpr::WindowSpec(spec) = window {
+                spec.window_frame.iter_mut().for_each(protect_frame);
+            }
+        }
+        name_items(select);
+        for joined in &mut select.from {
+            for join in &mut joined.joins {
+                as_of(&mut join.relation);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        unnest(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match expr {
+            Expr::Interval(literal) => flow(interval::normalize(literal)),
+            Expr::Function(Function { over: Some(WindowType::WindowSpec(spec)), .. }) => {
+                spec.window_frame.iter_mut().for_each(protect_frame);
+                ControlFlow::Continue(())
+            }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => {
+                // The one INT that only fits with its sign.
+                if matches!(number(inner), Some("2147483648")) {
+                    protect(inner);
+                    *expr = cast(expr.clone(), &SqlType::Int);
+                } else if matches!(number(inner), Some("9223372036854775808")) {
+                    protect(inner);
+                }
+                ControlFlow::Continue(())
+            }
+            Expr::TypedString(_) => flow(typed_literal(expr)),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        match expr {
+            Expr::Value(_) => flow(numeric_literal(expr)),
+            Expr::Ceil { .. } | Expr::Floor { .. } => {
+                round_to_unit(expr);
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Keeps a number as it is: an ordinal, a count of rows. The mark is the flag of `1L`, which the token pass
+/// refuses, and which DataFusion does not look at.
+fn protect(expr: &mut Expr) {
+    if let Expr::Value(ValueWithSpan { value: Value::Number(_, keep), .. }) = expr {
+        *keep = true;
+    }
+}
+
+fn protect_frame(frame: &mut WindowFrame) {
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        if let WindowFrameBound::Preceding(Some(n)) | WindowFrameBound::Following(Some(n)) = bound {
+            protect(n);
+        }
+    }
+}
+
+fn number(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Number(n, false), .. }) => Some(n),
+        _ => None,
+    }
+}
+
+fn cast(expr: Expr, data_type: &SqlType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type: data_type.to_ast(),
+        array: false,
+        format: None,
+    }
+}
+
+fn string(text: impl Into<String>, span: ast::ValueWithSpan) -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text.into()), span: span.span })
+}
+
+fn place(value: &ValueWithSpan) -> Option<Span> {
+    syntax::span(value.span)
+}
+
+/// Most digits that a number without exponent may have.
+const MAX_DIGITS: usize = super::data_type::MAX_DECIMAL_PRECISION as usize;
+
+/// Types a number as Flink does: INT where it fits, else BIGINT, else DECIMAL; DOUBLE with an exponent.
+/// DataFusion's own BIGINT and DECIMAL are right.
+fn numeric_literal(expr: &mut Expr) -> Result<()> {
+    let Some(n) = number(expr).map(str::to_owned) else { return Ok(()) };
+    let Expr::Value(value) = &*expr else { return Ok(()) };
+    let value = value.clone();
+    if n.contains(['e', 'E']) {
+        *expr = cast(string(n, value), &SqlType::Double);
+        return Ok(());
+    }
+    let digits = n.chars().filter(char::is_ascii_digit).count();
+    if n.contains('.') {
+        if digits > MAX_DIGITS {
+            return Err(too_many_digits(&n).at(place(&value)));
+        }
+        return Ok(());
+    }
+    if n.parse::<i32>().is_ok() {
+        protect(expr);
+        *expr = cast(expr.clone(), &SqlType::Int);
+    } else if n.parse::<i64>().is_err() {
+        let significant = n.trim_start_matches('0').len().max(1);
+        if significant > MAX_DIGITS {
+            return Err(too_many_digits(&n).at(place(&value)));
+        }
+        *expr = cast(string(n, value), &SqlType::Decimal(significant as u8, 0));
+    }
+    Ok(())
+}
+
+fn too_many_digits(n: &str) -> Error {
+    Error::user(format!("The number {} has more than {MAX_DIGITS} digits.", syntax::shorten(n)))
+        .with_hint("Write it with an exponent for a DOUBLE: 1e40.")
+}
+
+/// `DATE '…'`, `TIME '…'`, `TIMESTAMP '…'`: checked; a TIMESTAMP has as many fraction digits as written.
+fn typed_literal(expr: &mut Expr) -> Result<()> {
+    let Expr::TypedString(typed) = &*expr else { return Ok(()) };
+    let value = typed.value.clone();
+    let Value::SingleQuotedString(text) = &value.value else { return Ok(()) };
+    let text = text.trim();
+    let wrong = |kind: &str, form: &str| {
+        Error::user(format!("Illegal {kind} literal '{}': not in format '{form}'", syntax::shorten(text)))
+            .at(place(&value))
+    };
+    let fraction = text.rsplit_once('.').map_or(0, |(_, f)| f.len()).min(9) as u8;
+    let data_type = match &typed.data_type {
+        DataType::Date => {
+            if NaiveDate::parse_from_str(text, "%Y-%m-%d").is_err() {
+                return Err(wrong("DATE", "yyyy-MM-dd"));
+            }
+            SqlType::Date
+        }
+        DataType::Time(..) => {
+            if NaiveTime::parse_from_str(text, "%H:%M:%S%.f").is_err() {
+                return Err(wrong("TIME", "HH:mm:ss"));
+            }
+            SqlType::Time(0)
+        }
+        DataType::Timestamp(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
+            if NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").is_err() {
+                return Err(wrong("TIMESTAMP", "yyyy-MM-dd HH:mm:ss"));
+            }
+            SqlType::Timestamp(fraction)
+        }
+        other => {
+            return Err(Error::user(format!("{other} '…' is not a literal of Flink SQL."))
+                .with_hint(format!("Write CAST('{}' AS {other}).", syntax::shorten(text)))
+                .at(place(&value)));
+        }
+    };
+    let text = text.to_owned();
+    *expr = cast(string(text, value), &data_type);
+    Ok(())
+}
+
+/// `CEIL(ts TO HOUR)` becomes `CEIL(ts, 'HOUR')`.
+fn round_to_unit(expr: &mut Expr) {
+    let (name, inner, field) = match &*expr {
+        Expr::Ceil { expr, field } => ("CEIL", expr, field),
+        Expr::Floor { expr, field } => ("FLOOR", expr, field),
+        _ => return,
+    };
+    let field = match field {
+        CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) => return,
+        CeilFloorKind::DateTimeField(field) => Expr::Value(Value::SingleQuotedString(unit(field)).into()),
+        CeilFloorKind::Scale(scale) => Expr::Value(scale.clone()),
+    };
+    let args = [(**inner).clone(), field];
+    let args = args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
+    *expr = Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    });
+}
+
+/// Gives the items of SELECT Flink's names: `EXPR$i` to what has none, `k0` to a second `k`.
+fn name_items(select: &mut Select) {
+    let mut used = HashSet::new();
+    for (i, item) in select.projection.iter_mut().enumerate() {
+        let (wanted, own) = match &*item {
+            SelectItem::ExprWithAlias { alias, .. } => (alias.value.clone(), true),
+            SelectItem::UnnamedExpr(expr) => match natural_name(expr) {
+                Some((name, own)) => (name, own),
+                None => (format!("EXPR${i}"), false),
+            },
+            // Their names are known when they are bound.
+            _ => continue,
+        };
+        let mut name = wanted.clone();
+        let mut n = 0;
+        while !used.insert(name.clone()) {
+            name = format!("{wanted}{n}");
+            n += 1;
+        }
+        if own && name == wanted {
+            continue;
+        }
+        let alias = Ident::with_quote('`', name);
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
+            _ => {}
+        }
+    }
+}
+
+/// The name that a column has by itself, and whether DataFusion gives it the same.
+fn natural_name(expr: &Expr) -> Option<(String, bool)> {
+    match expr {
+        Expr::Identifier(ident) => Some((ident.value.clone(), true)),
+        // `t.k` is called k by both; of `t.r.f` only we know that it is called f.
+        Expr::CompoundIdentifier(parts) => Some((parts.last()?.value.clone(), false)),
+        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            ast::AccessExpr::Dot(Expr::Identifier(field)) => Some((field.value.clone(), false)),
+            _ => None,
+        },
+        Expr::Nested(inner) => natural_name(inner).map(|(name, _)| (name, false)),
+        _ => None,
+    }
+}
+
+/// `UNNEST(a)` in FROM, which sqlparser takes for a table of that name.
+fn unnest(factor: &mut TableFactor) {
+    let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor else { return };
+    let [ast::ObjectNamePart::Identifier(ident)] = &name.0[..] else { return };
+    if ident.quote_style.is_some() || !ident.value.eq_ignore_ascii_case("UNNEST") {
+        return;
+    }
+    let exprs: Option<Vec<Expr>> = args
+        .args
+        .iter()
+        .map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+            _ => None,
+        })
+        .collect();
+    let Some(array_exprs) = exprs else { return };
+    *factor = TableFactor::UNNEST {
+        alias: alias.take(),
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: *with_ordinality,
+    };
+}
+
+/// `r FOR SYSTEM_TIME AS OF o.ts AS q` in a join becomes a lateral subquery, in which `o` is in scope.
+fn as_of(factor: &mut TableFactor) {
+    let TableFactor::Table { name, alias, version: Some(_), .. } = factor else { return };
+    let alias = alias.take().or_else(|| {
+        let last = name.0.last()?.as_ident()?.clone();
+        Some(TableAlias { explicit: true, name: last, columns: vec![], at: None })
+    });
+    let star = SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+    let Ok(mut inner) = super::parse_query("SELECT * FROM t") else { return };
+    let SetExpr::Select(select) = inner.ast.body.as_mut() else { return };
+    let mut subject = factor.clone();
+    if let TableFactor::Table { alias, .. } = &mut subject {
+        *alias = None;
+    }
+    select.projection = vec![star];
+    select.from = vec![ast::TableWithJoins { relation: subject, joins: vec![] }];
+    *factor = TableFactor::Derived { lateral: true, subquery: inner.ast, alias, sample: None };
+}

@@ -1,0 +1,429 @@
+//! `FlinkDialect`: what sqlparser must know of Flink SQL, and the expressions that it cannot read itself.
+//!
+//! Those become plain function calls, which the planner binds: `TABLE t PARTITION BY k` is a call of `TABLE`
+//! with an OVER, `MAP[k, v]` is `MAP(k, v)`, `MULTISET[..]` is `MULTISET(..)`, `x IS JSON OBJECT` is
+//! `IS_JSON(x, 'OBJECT')`, `TRIM(LEADING FROM s)` gets its `' '`, and of the JSON functions with a tail:
+//! `JSON_VALUE(in, path, 'type', 'on empty', default, 'on error', default)`,
+//! `JSON_QUERY(in, path, 'wrapper', 'on empty', 'on error')`, `JSON_EXISTS(in, path, 'on error')`,
+//! where absent parts are NULL. CAST's target is our own text of the type (see `SqlType::of_ast`).
+
+use super::syntax::{carry, expect, expected, here, peek_word, take, word, words};
+use super::type_parser::parse_type;
+use crate::error::{Error, Result};
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, TrimWhereField, UnaryOperator, Value, ValueWithSpan, WindowSpec,
+    WindowType,
+};
+use datafusion_sql::sqlparser::dialect::{Dialect, Precedence};
+use datafusion_sql::sqlparser::keywords::Keyword;
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::{Span, Token};
+
+/// Flink SQL's lexical rules and extensions.
+#[derive(Debug, Default)]
+pub struct FlinkDialect;
+
+impl FlinkDialect {
+    /// The dialect; it has no settings.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Dialect for FlinkDialect {
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        ch == '`'
+    }
+
+    fn identifier_quote_style(&self, _identifier: &str) -> Option<char> {
+        Some('`')
+    }
+
+    fn is_identifier_start(&self, ch: char) -> bool {
+        ch.is_alphabetic() || ch == '_' || ch == '$'
+    }
+
+    fn is_identifier_part(&self, ch: char) -> bool {
+        ch.is_alphanumeric() || ch == '_' || ch == '$'
+    }
+
+    fn supports_match_recognize(&self) -> bool {
+        true
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+
+    fn supports_named_fn_args_with_rarrow_operator(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_within_after_array_aggregation(&self) -> bool {
+        true
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
+    }
+
+    fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
+    }
+
+    fn supports_comment_optimizer_hint(&self) -> bool {
+        true
+    }
+
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
+    fn supports_subquery_as_function_arg(&self) -> bool {
+        true
+    }
+
+    fn supports_parens_around_table_factor(&self) -> bool {
+        true
+    }
+
+    /// Reserved in Flink too. It also keeps sqlparser from reading a broken `CASE` a second time as a name,
+    /// which would double the time with every level of nesting.
+    fn is_reserved_for_identifier(&self, kw: Keyword) -> bool {
+        matches!(
+            kw,
+            Keyword::ARRAY
+                | Keyword::CASE
+                | Keyword::CAST
+                | Keyword::CEIL
+                | Keyword::CONVERT
+                | Keyword::CURRENT_DATE
+                | Keyword::CURRENT_TIME
+                | Keyword::CURRENT_TIMESTAMP
+                | Keyword::EXISTS
+                | Keyword::EXTRACT
+                | Keyword::FALSE
+                | Keyword::FLOOR
+                | Keyword::INTERVAL
+                | Keyword::LOCALTIME
+                | Keyword::LOCALTIMESTAMP
+                | Keyword::NOT
+                | Keyword::NULL
+                | Keyword::OVERLAY
+                | Keyword::POSITION
+                | Keyword::SUBSTR
+                | Keyword::SUBSTRING
+                | Keyword::TRIM
+                | Keyword::TRUE
+                | Keyword::TRY_CAST
+        )
+    }
+
+    fn parse_prefix(&self, p: &mut Parser) -> Option<std::result::Result<Expr, ParserError>> {
+        let Token::Word(w) = &p.peek_token_ref().token else { return None };
+        if w.quote_style.is_some() {
+            return None;
+        }
+        let name = w.value.to_ascii_uppercase();
+        let then = &p.peek_nth_token_ref(1).token;
+        let read: fn(&mut Parser, &str) -> Result<Expr> = match (name.as_str(), then) {
+            ("TABLE", Token::Word(_)) => table_argument,
+            ("MAP" | "MULTISET", Token::LBracket) => bracketed,
+            ("CAST" | "TRY_CAST", Token::LParen) => cast,
+            ("TRIM", Token::LParen) if is_trim_without_characters(p) => trim,
+            ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => json_call,
+            _ => return None,
+        };
+        Some(read(p, &name).map_err(carry))
+    }
+
+    fn parse_infix(
+        &self,
+        p: &mut Parser,
+        left: &Expr,
+        _precedence: u8,
+    ) -> Option<std::result::Result<Expr, ParserError>> {
+        let read = if peek_word(p, "IS") {
+            is_json(p, left)
+        } else if peek_word(p, "BETWEEN") || super::syntax::peek_words(p, "NOT BETWEEN") {
+            between(p, left)
+        } else {
+            return None;
+        };
+        read.map_err(carry).transpose()
+    }
+}
+
+/// Takes the next token as the name of a call that we build.
+fn call_name(p: &mut Parser, name: &str) -> Ident {
+    p.advance_token();
+    Ident::with_span(p.get_current_token().span, name)
+}
+
+fn call(name: Ident, args: Vec<Expr>) -> Function {
+    let args = args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
+    Function {
+        name: ObjectName::from(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    }
+}
+
+fn text(value: impl Into<String>) -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(value.into()), span: Span::empty() })
+}
+
+fn null() -> Expr {
+    Expr::Value(ValueWithSpan { value: Value::Null, span: Span::empty() })
+}
+
+/// `TABLE t [PARTITION BY k, … [ORDER BY ts]]` as an argument.
+fn table_argument(p: &mut Parser, name: &str) -> Result<Expr> {
+    let name = call_name(p, name);
+    let mut parts = p.parse_object_name(false)?.0;
+    let idents = parts.drain(..).filter_map(|part| part.as_ident().cloned()).collect();
+    let mut function = call(name, vec![Expr::CompoundIdentifier(idents)]);
+    let mut spec =
+        WindowSpec { window_name: None, partition_by: vec![], order_by: vec![], window_frame: None };
+    if words(p, "PARTITION BY") {
+        // With or without parentheses.
+        spec.partition_by = p.parse_comma_separated(Parser::parse_expr)?;
+        if let [Expr::Tuple(keys)] = &spec.partition_by[..] {
+            spec.partition_by = keys.clone();
+        } else if let [Expr::Nested(key)] = &spec.partition_by[..] {
+            spec.partition_by = vec![(**key).clone()];
+        }
+    }
+    if words(p, "ORDER BY") {
+        spec.order_by = p.parse_comma_separated(Parser::parse_order_by_expr)?;
+    }
+    if !spec.partition_by.is_empty() || !spec.order_by.is_empty() {
+        function.over = Some(WindowType::WindowSpec(spec));
+    }
+    Ok(Expr::Function(function))
+}
+
+/// `MAP[k, v, …]`, `MULTISET[x, …]`.
+fn bracketed(p: &mut Parser, name: &str) -> Result<Expr> {
+    let place = here(p);
+    let name = call_name(p, name);
+    let is_map = name.value == "MAP";
+    expect(p, &Token::LBracket)?;
+    let args = p.parse_comma_separated0(Parser::parse_expr, Token::RBracket)?;
+    expect(p, &Token::RBracket)?;
+    if is_map && args.len() % 2 == 1 {
+        return Err(Error::user("MAP[…] needs keys and values in turn: its last key has no value.")
+            .with_hint("Write MAP['k1', v1, 'k2', v2].")
+            .at(place));
+    }
+    Ok(Expr::Function(call(name, args)))
+}
+
+/// `CAST(x AS type)`, `TRY_CAST(x AS type)`.
+fn cast(p: &mut Parser, name: &str) -> Result<Expr> {
+    p.advance_token();
+    expect(p, &Token::LParen)?;
+    let expr = p.parse_expr()?;
+    if !word(p, "AS") {
+        return Err(expected(p, "AS")
+            .with_hint(format!("Write {name}(value AS type), for example {name}(x AS BIGINT).")));
+    }
+    let (data_type, _) = parse_type(p)?;
+    expect(p, &Token::RParen)?;
+    Ok(Expr::Cast {
+        kind: if name == "CAST" { CastKind::Cast } else { CastKind::TryCast },
+        expr: Box::new(expr),
+        data_type: data_type.declared().to_ast(),
+        array: false,
+        format: None,
+    })
+}
+
+fn is_trim_without_characters(p: &Parser) -> bool {
+    let is = |n, s: &str| super::syntax::is_word(p.peek_nth_token_ref(n), s);
+    ["BOTH", "LEADING", "TRAILING"].iter().any(|s| is(2, s)) && is(3, "FROM")
+}
+
+/// `TRIM(LEADING FROM s)`.
+fn trim(p: &mut Parser, _name: &str) -> Result<Expr> {
+    p.advance_token();
+    expect(p, &Token::LParen)?;
+    let side = if word(p, "LEADING") {
+        TrimWhereField::Leading
+    } else if word(p, "TRAILING") {
+        TrimWhereField::Trailing
+    } else {
+        p.advance_token();
+        TrimWhereField::Both
+    };
+    p.advance_token();
+    let expr = p.parse_expr()?;
+    expect(p, &Token::RParen)?;
+    Ok(Expr::Trim {
+        trim_where: Some(side),
+        trim_what: Some(Box::new(text(" "))),
+        expr: Box::new(expr),
+        trim_characters: None,
+    })
+}
+
+/// `JSON_VALUE`, `JSON_QUERY`, `JSON_EXISTS` with their tails.
+fn json_call(p: &mut Parser, name: &str) -> Result<Expr> {
+    let function = call_name(p, name);
+    expect(p, &Token::LParen)?;
+    let mut args = p.parse_comma_separated(Parser::parse_expr)?;
+    if take(p, &Token::RParen) {
+        return Ok(Expr::Function(call(function, args)));
+    }
+    if args.len() != 2 {
+        return Err(expected(p, "`)`"));
+    }
+    match name {
+        "JSON_VALUE" => json_value_tail(p, &mut args)?,
+        "JSON_QUERY" => json_query_tail(p, &mut args)?,
+        _ => {
+            let behaviour = ["TRUE", "FALSE", "UNKNOWN", "ERROR"].into_iter().find(|b| word(p, b));
+            let Some(behaviour) = behaviour else {
+                return Err(expected(p, "`)`, TRUE, FALSE, UNKNOWN or ERROR"));
+            };
+            super::syntax::expect_words(p, "ON ERROR")?;
+            args.push(text(behaviour));
+        }
+    }
+    expect(p, &Token::RParen)?;
+    Ok(Expr::Function(call(function, args)))
+}
+
+fn json_value_tail(p: &mut Parser, args: &mut Vec<Expr>) -> Result<()> {
+    let returning = if word(p, "RETURNING") { text(parse_type(p)?.0.declared().to_string()) } else { null() };
+    let (mut on_empty, mut on_error) = ((null(), null()), (null(), null()));
+    for _ in 0..2 {
+        let behaviour = if word(p, "NULL") {
+            (text("NULL"), null())
+        } else if word(p, "ERROR") {
+            (text("ERROR"), null())
+        } else if word(p, "DEFAULT") {
+            (text("DEFAULT"), p.parse_expr()?)
+        } else {
+            break;
+        };
+        if words(p, "ON EMPTY") {
+            on_empty = behaviour;
+        } else if words(p, "ON ERROR") {
+            on_error = behaviour;
+        } else {
+            return Err(expected(p, "ON EMPTY or ON ERROR"));
+        }
+    }
+    args.extend([returning, on_empty.0, on_empty.1, on_error.0, on_error.1]);
+    Ok(())
+}
+
+fn json_query_tail(p: &mut Parser, args: &mut Vec<Expr>) -> Result<()> {
+    if word(p, "RETURNING") {
+        let place = here(p);
+        let (data_type, _) = parse_type(p)?;
+        if data_type != super::data_type::SqlType::STRING {
+            return Err(Error::unsupported(
+                format!("JSON_QUERY returning {data_type}"),
+                "Leave out RETURNING: the result is a STRING.",
+            )
+            .at(place));
+        }
+    }
+    const WRAPPERS: &[(&str, &str)] = &[
+        ("WITHOUT ARRAY WRAPPER", "WITHOUT"),
+        ("WITHOUT WRAPPER", "WITHOUT"),
+        ("WITH CONDITIONAL ARRAY WRAPPER", "CONDITIONAL"),
+        ("WITH CONDITIONAL WRAPPER", "CONDITIONAL"),
+        ("WITH UNCONDITIONAL ARRAY WRAPPER", "UNCONDITIONAL"),
+        ("WITH UNCONDITIONAL WRAPPER", "UNCONDITIONAL"),
+        ("WITH ARRAY WRAPPER", "UNCONDITIONAL"),
+        ("WITH WRAPPER", "UNCONDITIONAL"),
+    ];
+    let wrapper = WRAPPERS.iter().find(|(form, _)| words(p, form)).map_or_else(null, |(_, w)| text(*w));
+    let (mut on_empty, mut on_error) = (null(), null());
+    for _ in 0..2 {
+        let forms = ["NULL", "ERROR", "EMPTY ARRAY", "EMPTY OBJECT"];
+        let Some(behaviour) = forms.into_iter().find(|f| words(p, f)) else { break };
+        if words(p, "ON EMPTY") {
+            on_empty = text(behaviour);
+        } else if words(p, "ON ERROR") {
+            on_error = text(behaviour);
+        } else {
+            return Err(expected(p, "ON EMPTY or ON ERROR"));
+        }
+    }
+    args.extend([wrapper, on_empty, on_error]);
+    Ok(())
+}
+
+/// `x IS [NOT] JSON [VALUE | OBJECT | ARRAY | SCALAR]`.
+fn is_json(p: &mut Parser, left: &Expr) -> Result<Option<Expr>> {
+    let not = super::syntax::peek_words(p, "IS NOT JSON");
+    if !not && !super::syntax::peek_words(p, "IS JSON") {
+        return Ok(None);
+    }
+    p.advance_token();
+    if not {
+        p.advance_token();
+    }
+    let name = call_name(p, "IS_JSON");
+    let kind = ["VALUE", "OBJECT", "ARRAY", "SCALAR"].into_iter().find(|k| word(p, k)).unwrap_or("VALUE");
+    let test = Expr::Function(call(name, vec![left.clone(), text(kind)]));
+    Ok(Some(if not { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(test) } } else { test }))
+}
+
+/// `x [NOT] BETWEEN {SYMMETRIC | ASYMMETRIC} a AND b`.
+fn between(p: &mut Parser, left: &Expr) -> Result<Option<Expr>> {
+    let negated = peek_word(p, "NOT");
+    let at = if negated { 2 } else { 1 };
+    let symmetric = super::syntax::is_word(p.peek_nth_token_ref(at), "SYMMETRIC");
+    if !symmetric && !super::syntax::is_word(p.peek_nth_token_ref(at), "ASYMMETRIC") {
+        return Ok(None);
+    }
+    (0..=at).for_each(|_| p.advance_token());
+    let bound = FlinkDialect.prec_value(Precedence::Between);
+    let low = p.parse_subexpr(bound)?;
+    if !word(p, "AND") {
+        return Err(expected(p, "AND"));
+    }
+    let high = p.parse_subexpr(bound)?;
+    let range = |low: Expr, high: Expr| Expr::Between {
+        expr: Box::new(left.clone()),
+        negated,
+        low: Box::new(low),
+        high: Box::new(high),
+    };
+    if !symmetric {
+        return Ok(Some(range(low, high)));
+    }
+    let op = if negated { BinaryOperator::And } else { BinaryOperator::Or };
+    Ok(Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(range(low.clone(), high.clone())),
+        op,
+        right: Box::new(range(high, low)),
+    }))))
+}
