@@ -5,6 +5,8 @@ mod aws;
 mod blackhole;
 mod datagen;
 pub mod formats;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "kinesis")]
 mod kinesis;
 mod options;
@@ -18,6 +20,8 @@ pub fn registry() -> ConnectorRegistry {
     let mut registry = ConnectorRegistry::default();
     registry.add(Arc::new(blackhole::Blackhole));
     registry.add(Arc::new(datagen::Datagen));
+    #[cfg(feature = "kafka")]
+    registry.add(Arc::new(kafka::Kafka));
     #[cfg(feature = "kinesis")]
     registry.add(Arc::new(kinesis::Kinesis));
     registry.add(Arc::new(print::Print));

@@ -1,0 +1,69 @@
+//! `'connector' = 'kafka'`: topics as tables, over librdkafka.
+
+mod client;
+mod enumerator;
+mod metadata;
+mod options;
+mod properties;
+mod queue;
+mod reader;
+mod sink;
+mod source;
+
+use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
+use engine::error::{Error, Result};
+use metadata::Meta;
+use options::KafkaOptions;
+use std::sync::Arc;
+
+/// The `kafka` connector.
+#[derive(Debug, Default)]
+pub struct Kafka;
+
+impl Connector for Kafka {
+    fn name(&self) -> &'static str {
+        options::NAME
+    }
+
+    fn options(&self) -> Vec<OptionHelp> {
+        options::help_with_formats()
+    }
+
+    fn source(&self, table: &TableContext) -> Result<Arc<dyn Source>> {
+        let options = KafkaOptions::new(table)?;
+        check_metadata(table, &Meta::readable().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), "read")?;
+        Ok(Arc::new(source::KafkaSource {
+            options: Arc::new(options),
+            metadata: table.metadata.clone(),
+            zone: table.zone,
+        }))
+    }
+
+    fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
+        let options = KafkaOptions::new(table)?;
+        check_metadata(
+            table,
+            &Meta::writable().into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            "written",
+        )?;
+        sink::check(&options, table)?;
+        Ok(Arc::new(sink::KafkaSink {
+            options: Arc::new(options),
+            metadata: table.metadata.clone(),
+            zone: table.zone,
+        }))
+    }
+}
+
+fn check_metadata(table: &TableContext, known: &[String], what: &str) -> Result<()> {
+    match table.metadata.iter().find(|(key, _)| !known.contains(key)) {
+        None => Ok(()),
+        Some((key, column)) => Err(Error::user(format!(
+            "Invalid metadata key '{key}' in column '{}' of table '{}'. Metadata of a 'kafka' table that can be {what}: {}.",
+            column.name(),
+            table.name,
+            known.join(", ")
+        ))
+        .with_hint(if what == "written" { "Declare the column as METADATA VIRTUAL, which is read only." } else { "" })),
+    }
+}

@@ -1,0 +1,10 @@
+//! The `kafka` connector against a real broker, whose address is in `RUNNEL_KAFKA`.
+
+#[path = "kafka/errors.rs"]
+mod errors;
+#[path = "kafka/reading.rs"]
+mod reading;
+#[path = "kafka/support.rs"]
+mod support;
+#[path = "kafka/writing.rs"]
+mod writing;
