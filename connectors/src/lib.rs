@@ -4,6 +4,7 @@
 mod aws;
 mod blackhole;
 mod datagen;
+mod filesystem;
 pub mod formats;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -20,6 +21,7 @@ pub fn registry() -> ConnectorRegistry {
     let mut registry = ConnectorRegistry::default();
     registry.add(Arc::new(blackhole::Blackhole));
     registry.add(Arc::new(datagen::Datagen));
+    registry.add(Arc::new(filesystem::Filesystem));
     #[cfg(feature = "kafka")]
     registry.add(Arc::new(kafka::Kafka));
     #[cfg(feature = "kinesis")]

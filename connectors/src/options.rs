@@ -92,6 +92,23 @@ impl<'a> OptionReader<'a> {
         self.get(key).map(|v| engine::config::parse_duration_ms(v).map_err(|e| e.within(key))).transpose()
     }
 
+    /// A number of bytes: `128 mb`, `1g`, `4096`.
+    pub fn bytes(&self, key: &str) -> Result<Option<u64>> {
+        let Some(text) = self.get(key) else { return Ok(None) };
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" | "bytes" => Some(0),
+            "k" | "kb" | "kibibytes" => Some(10),
+            "m" | "mb" | "mebibytes" => Some(20),
+            "g" | "gb" | "gibibytes" => Some(30),
+            "t" | "tb" | "tebibytes" => Some(40),
+            _ => None,
+        };
+        let bytes = number.parse::<u64>().ok().zip(shift).and_then(|(n, shift)| n.checked_mul(1 << shift));
+        bytes.map(Some).ok_or_else(|| self.wrong(key, text, "a number of bytes such as '128 mb'"))
+    }
+
     /// One of `words`, in any case; gives its index.
     pub fn choice(&self, key: &str, words: &[&str]) -> Result<Option<usize>> {
         match self.get(key) {

@@ -19,6 +19,22 @@ use std::sync::Arc;
 /// Zero bytes that follow the data in [`Payloads`], so that a decoder may load past the end.
 pub const PADDING_BYTES: usize = 64;
 
+/// Where one record of a file ends and the next begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// At each line end.
+    Lines,
+    /// At each line end that is not between quotes. A quote counts where a field begins.
+    QuotedLines {
+        /// Last byte of the text between two fields.
+        delimiter: u8,
+        /// What a field with line ends is set in.
+        quote: u8,
+        /// Takes the meaning from the byte after it.
+        escape: Option<u8>,
+    },
+}
+
 /// One kind of encoding. `name` is the value of the `format` option.
 pub trait Format: Send + Sync {
     /// Value of `'format'`, for example `json`.
@@ -29,6 +45,12 @@ pub trait Format: Send + Sync {
 
     /// Checks `options` (without the `name.` prefix) and the columns, without decoding anything.
     fn check(&self, options: &Options, schema: &SchemaRef) -> Result<()>;
+
+    /// How records are told apart in a file.
+    fn framing(&self, options: &Options) -> Result<Framing> {
+        let _ = options;
+        Ok(Framing::Lines)
+    }
 
     /// Row kinds that decoding gives.
     fn changelog(&self) -> ChangelogMode {
@@ -71,11 +93,12 @@ pub fn format(name: &str) -> Result<&'static dyn Format> {
     })
 }
 
-/// Messages (or lines of a file) side by side in one padded buffer.
+/// Messages (or lines of a file) in one padded buffer.
 #[derive(Debug, Clone, Default)]
 pub struct Payloads {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// First byte and the one after the last, in rising order. Between payloads may be bytes that belong to none.
+    spans: Vec<(usize, usize)>,
 }
 
 /// Where decoding failed.
@@ -113,6 +136,17 @@ pub trait Encoder: Send {
 }
 
 impl Payloads {
+    /// Payloads at `spans` of `bytes`, as a file's lines lie in a chunk of it. Panics if a span does not lie in
+    /// `bytes` behind the one before it.
+    pub fn cut(bytes: Vec<u8>, spans: Vec<(usize, usize)>) -> Self {
+        let mut end = 0;
+        for (start, stop) in &spans {
+            assert!(end <= *start && start <= stop && *stop <= bytes.len(), "spans in rising order");
+            end = *stop;
+        }
+        Self { bytes, spans }
+    }
+
     /// Appends one payload.
     pub fn push(&mut self, payload: &[u8]) {
         self.extend(|bytes| bytes.extend_from_slice(payload));
@@ -120,9 +154,10 @@ impl Payloads {
 
     /// Appends one payload that `write` makes by appending to the buffer.
     pub fn extend(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+        let start = self.num_bytes();
+        self.bytes.truncate(start);
         write(&mut self.bytes);
-        self.ends.push(self.bytes.len());
+        self.spans.push((start, self.bytes.len()));
     }
 
     /// Puts the padding behind the data; call before decoding. Cheap when nothing was added since.
@@ -134,32 +169,31 @@ impl Payloads {
 
     /// Number of payloads.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.spans.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.spans.is_empty()
     }
 
-    /// Bytes of all payloads.
+    /// Bytes of all payloads, with what lies between them.
     pub fn num_bytes(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        self.spans.last().map_or(0, |s| s.1)
     }
 
     /// Payload `index`.
     pub fn get(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
+        &self.bytes[self.span(index)]
     }
 
     /// Where payload `index` lies in [`Payloads::buffer`].
     pub fn span(&self, index: usize) -> std::ops::Range<usize> {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        start..self.ends[index]
+        let (start, end) = self.spans[index];
+        start..end
     }
 
-    /// All payloads side by side, and the padding if there is one.
+    /// The bytes in which the payloads lie, and the padding if there is one.
     pub fn buffer(&self) -> &[u8] {
         &self.bytes
     }
@@ -169,7 +203,7 @@ impl Payloads {
         (0..self.len()).map(|i| self.get(i))
     }
 
-    /// Whether the data is followed by [`PADDING_BYTES`] zero bytes.
+    /// Whether the data is followed by [`PADDING_BYTES`] bytes, so that a decoder may load past the end.
     pub fn is_padded(&self) -> bool {
         self.bytes.len() >= self.num_bytes() + PADDING_BYTES
     }
@@ -177,7 +211,12 @@ impl Payloads {
     /// Forgets all payloads, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.spans.clear();
+    }
+
+    /// The buffer, for the next use.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
     }
 }
 

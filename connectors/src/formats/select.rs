@@ -93,6 +93,11 @@ impl ChosenFormat {
         self.format.check(&self.options, schema)
     }
 
+    /// How records are told apart in a file.
+    pub fn framing(&self) -> Result<super::Framing> {
+        self.format.framing(&self.options)
+    }
+
     /// See [`Format::decoder`].
     pub fn decoder(
         &self,
