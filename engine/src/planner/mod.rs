@@ -1,13 +1,37 @@
 //! `Statement` to `LogicalPlan` to `StreamPlan`. Each stage is kept so that EXPLAIN can show it.
+//!
+//! [`resolver`](resolver::Resolver) binds a query with DataFusion, `rules` check and rewrite the bound plan, `lower`
+//! turns it into operators.
+
+mod chaining;
+mod diagnostics;
+mod explain;
+mod expressions;
+mod glue_keys;
+mod insert;
+mod lower;
+mod nodes;
+mod relations;
+mod resolver;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use chaining::chains;
+pub use explain::{execution as explain_execution, stream as explain_stream};
 
 use crate::config::Config;
-use crate::connector::{ConnectorRegistry, Sink};
-use crate::error::Result;
-use crate::plan::{ChangelogMode, StreamPlan};
+use crate::connector::{Boundedness, ConnectorRegistry, Sink};
+use crate::error::{Error, Result};
+use crate::plan::{ChangelogMode, NodeKind, StreamPlan};
 use crate::sql::{Insert, Query};
 use crate::time::Clock;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use catalog::{Object, ObjectName, TableDefinition};
+use datafusion_expr::LogicalPlan;
+use diagnostics::translate;
+use lower::{Graph, SinkTarget};
 use std::sync::Arc;
 
 /// Finds tables and views, temporary ones first.
@@ -58,22 +82,79 @@ pub struct ResolvedTable {
     pub schema: SchemaRef,
 }
 
+/// What the caller of a SELECT is called in plans.
+const CALLER: &str = "*anonymous_collect$1*";
+
 /// Plans a SELECT whose rows go to `sink`.
 pub fn plan_query(query: &Query, context: &PlannerContext<'_>, sink: Arc<dyn Sink>) -> Result<Planned> {
-    let _ = (query, context, sink);
-    Err(crate::Error::internal("not written"))
+    deep(|| {
+        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        let text = explain::logical(&bound);
+        let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
+        let names = result_names(&bound);
+        let plan = optimize(bound.clone())?;
+        let mut graph = Graph::new(context, &[&plan], rules::unsupported::first_join(&query.ast))?;
+        let wanted: Vec<Option<String>> = names.iter().cloned().map(Some).collect();
+        let mut lowered = graph.lower(&plan, &wanted)?;
+        let fields: Vec<Field> = lowered
+            .fields
+            .iter()
+            .zip(bound.schema().fields())
+            .zip(&names)
+            .map(|((f, b), n)| result_field(f, b).with_name(n))
+            .collect();
+        lowered.fields = fields.iter().cloned().map(Arc::new).collect();
+        let schema = Arc::new(Schema::new(fields.clone()));
+        let target = SinkTarget { table: CALLER.into(), sink, fields, is_table: false };
+        let id = graph.sink(&lowered, target)?;
+        let changelog = graph.node(id).changelog;
+        Ok(planned(text, graph.finish(), schema, changelog))
+    })
 }
 
 /// Plans one or more INSERTs as one job; scans of the same table are shared.
 pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<Planned> {
-    let _ = (inserts, context);
-    Err(crate::Error::internal("not written"))
+    deep(|| {
+        let mut text = String::new();
+        let mut targets = Vec::new();
+        for insert in inserts {
+            let bound = insert::bind(insert, context)?;
+            text.push_str(&format!("LogicalSink(table=[{}])\n", bound.table));
+            text.extend(explain::logical(&bound.plan).lines().map(|l| format!("   {l}\n")));
+            targets.push((optimize(bound.plan)?, bound.target));
+        }
+        let plans: Vec<&LogicalPlan> = targets.iter().map(|(plan, _)| plan).collect();
+        let place = inserts.iter().find_map(|i| rules::unsupported::first_join(&i.query.ast));
+        let mut graph = Graph::new(context, &plans, place)?;
+        for (insert, (plan, target)) in inserts.iter().zip(&mut targets) {
+            let names: Vec<Option<String>> = target.fields.iter().map(|f| Some(f.name().clone())).collect();
+            let lowered = graph.lower(plan, &names)?;
+            let target = SinkTarget {
+                table: std::mem::take(&mut target.table),
+                sink: Arc::clone(&target.sink),
+                fields: std::mem::take(&mut target.fields),
+                is_table: true,
+            };
+            let fields = lowered.fields.iter().zip(&target.fields);
+            // What comes is what the sink's columns are, but for NULLs, which the sink looks for.
+            let fields = fields.map(|(f, t)| Arc::new(t.clone().with_nullable(f.is_nullable()))).collect();
+            graph.sink(&lower::Lowered { fields, ..lowered }, target).map_err(|e| e.at(insert.table.span))?;
+        }
+        Ok(planned(text, graph.finish(), Arc::new(Schema::empty()), ChangelogMode::APPEND))
+    })
 }
 
 /// Columns of a query's result, for CREATE VIEW.
 pub fn query_schema(query: &Query, context: &PlannerContext<'_>) -> Result<SchemaRef> {
-    let _ = (query, context);
-    Err(crate::Error::internal("not written"))
+    deep(|| {
+        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        rules::strict_types::check(&bound)?;
+        let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
+        let names = result_names(&bound);
+        let fields: Vec<Field> =
+            bound.schema().fields().iter().zip(&names).map(|(f, n)| f.as_ref().clone().with_name(n)).collect();
+        Ok(Arc::new(Schema::new(fields)) as SchemaRef)
+    })
 }
 
 /// Checks a table's definition and gives its columns, for CREATE TABLE and DESCRIBE. Looks at no options.
@@ -82,6 +163,74 @@ pub fn resolve_table(
     definition: &TableDefinition,
     context: &PlannerContext<'_>,
 ) -> Result<ResolvedTable> {
-    let _ = (name, definition, context);
-    Err(crate::Error::internal("not written"))
+    deep(|| Ok(table::Table::resolve(name, definition, None, context)?.resolved()))
+}
+
+/// Checks and rewrites a bound plan.
+fn optimize(bound: LogicalPlan) -> Result<LogicalPlan> {
+    rules::strict_types::check(&bound)?;
+    let plan = rules::group_windows::rewrite(bound).map_err(|e| translate(e, &[]))?;
+    rules::optimize::optimize(plan).map_err(|e| translate(e, &[]))
+}
+
+fn planned(bound: String, stream: StreamPlan, schema: SchemaRef, changelog: ChangelogMode) -> Planned {
+    let bounded = stream.nodes.iter().all(|n| match &n.kind {
+        NodeKind::Source(s) => s.source.boundedness() == Boundedness::Bounded,
+        _ => true,
+    });
+    Planned { bound, optimized: explain::stream(&stream, false), stream, schema, changelog, bounded }
+}
+
+/// Names of the result's columns: a repeated name gets a number, as in Flink.
+fn result_names(plan: &LogicalPlan) -> Vec<String> {
+    let is_values = is_values(plan);
+    let mut names: Vec<String> = Vec::new();
+    for (index, field) in plan.schema().fields().iter().enumerate() {
+        let name = match (is_values, field.name().strip_prefix("column")) {
+            (true, Some(_)) => format!("EXPR${index}"),
+            _ => field.name().clone(),
+        };
+        let mut unique = name.clone();
+        let mut number = 0;
+        while names.contains(&unique) {
+            unique = format!("{name}{number}");
+            number += 1;
+        }
+        names.push(unique);
+    }
+    names
+}
+
+/// Whether the columns are those of VALUES, which DataFusion calls `column1`, ….
+fn is_values(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Values(_) => true,
+        LogicalPlan::Limit(l) => is_values(&l.input),
+        LogicalPlan::Projection(p) => {
+            let plain = |e: &datafusion_expr::Expr| matches!(e, datafusion_expr::Expr::Column(_));
+            p.expr.iter().all(plain) && is_values(&p.input)
+        }
+        _ => false,
+    }
+}
+
+/// A column of the result: what the operators give, with the nullability and SQL type that binding found.
+fn result_field(lowered: &Field, bound: &Field) -> Field {
+    let field = lowered.clone().with_nullable(bound.is_nullable());
+    expressions::retype(field, Some(crate::sql::SqlType::of(bound)))
+}
+
+/// Stack for planning: the SQL's nesting sets the depth of recursion.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Runs `work` on a thread with a deep stack.
+fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("planner".into())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work)
+            .map_err(|e| Error::internal(format!("no thread for planning: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::internal("Planning failed: a bug. The SQL may work if written more simply.")))
+    })
 }

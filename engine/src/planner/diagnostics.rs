@@ -1,0 +1,184 @@
+//! DataFusion's errors in our words: what is wrong, where, and what would work.
+
+use crate::error::{Error, Location, Span, nearest};
+use datafusion_common::{DataFusionError, SchemaError};
+use datafusion_sql::sqlparser::tokenizer;
+use std::sync::LazyLock;
+
+/// Our error as DataFusion's, to be found again by [`translate`].
+pub(super) fn carry(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// sqlparser's span as ours; `None` where it is unknown.
+pub(super) fn span(span: tokenizer::Span) -> Option<Span> {
+    (span.start.line > 0).then(|| Span {
+        start: Location { line: span.start.line as u32, column: span.start.column as u32 },
+        end: Location { line: span.end.line as u32, column: span.end.column as u32 },
+    })
+}
+
+fn place(span: datafusion_common::Span) -> Option<Span> {
+    (span.start.line > 0).then(|| Span {
+        start: Location { line: span.start.line as u32, column: span.start.column as u32 },
+        end: Location { line: span.end.line as u32, column: span.end.column as u32 },
+    })
+}
+
+/// A regular expression that is a constant of ours.
+fn pattern(text: &str) -> regex::Regex {
+    #[allow(clippy::expect_used, reason = "a constant, tried by the tests")]
+    regex::Regex::new(text).expect("constant pattern")
+}
+
+/// The error in our words. `functions` are the names that calls could have meant.
+pub(super) fn translate(error: DataFusionError, functions: &[String]) -> Error {
+    let at = error.diagnostic().and_then(|d| d.span).and_then(place);
+    describe(unwrap(&error), functions).at(at)
+}
+
+fn unwrap(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => unwrap(inner),
+        DataFusionError::Shared(inner) => unwrap(inner),
+        DataFusionError::Collection(all) => all.first().map_or(error, unwrap),
+        other => other,
+    }
+}
+
+fn describe(error: &DataFusionError, functions: &[String]) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => Error::internal(inner.to_string()),
+        },
+        DataFusionError::SchemaError(inner, _) => schema_error(inner),
+        DataFusionError::ArrowError(inner, _) => arrow_error(inner),
+        DataFusionError::Plan(message) => plan_error(message, functions),
+        DataFusionError::NotImplemented(message) => {
+            Error::unsupported(clean(message), "Write the query without it.")
+        }
+        DataFusionError::Execution(message) => Error::user(clean(message)),
+        other => Error::internal(clean(&other.strip_backtrace())),
+    }
+}
+
+fn arrow_error(error: &arrow::error::ArrowError) -> Error {
+    let text = error.to_string();
+    static BAD_CAST: LazyLock<regex::Regex> =
+        LazyLock::new(|| pattern("Cannot cast string '(.*)' to value of (.*) type"));
+    match BAD_CAST.captures(&text) {
+        Some(found) => Error::user(format!("For input string: '{}'. Invalid character found.", &found[1]))
+            .with_hint("TRY_CAST gives NULL where a text is no such value."),
+        None => match error {
+            arrow::error::ArrowError::DivideByZero => Error::user("Division by zero."),
+            other => Error::user(clean(&other.to_string())),
+        },
+    }
+}
+
+fn schema_error(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            if let Some(table) = &field.relation
+                && !valid_fields.iter().any(|f| f.relation.as_ref().is_some_and(|r| r.resolved_eq(table)))
+                && valid_fields.iter().all(|f| f.relation.as_ref().is_none_or(|r| r.table() != table.table()))
+            {
+                let names: Vec<&str> = valid_fields.iter().filter_map(|f| f.relation.as_ref()).map(|r| r.table()).collect();
+                return Error::user(format!("Table '{}' not found.", table.table())).with_hint(did_you_mean(table.table(), &names));
+            }
+            let names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+            let hint = match did_you_mean(&field.name, &names) {
+                h if !h.is_empty() => h,
+                _ if names.is_empty() => String::new(),
+                _ => {
+                    let mut shown: Vec<&str> = names.iter().take(MOST_NAMES_SHOWN).copied().collect();
+                    if names.len() > MOST_NAMES_SHOWN {
+                        shown.push("…");
+                    }
+                    format!("There are: {}.", shown.join(", "))
+                }
+            };
+            Error::user(format!("Column '{}' not found in any table.", field.name)).with_hint(hint)
+        }
+        SchemaError::AmbiguousReference { field } => Error::user(format!("Column '{}' is ambiguous.", field.name))
+            .with_hint("Write the table's name or alias before it: `t.column`."),
+        SchemaError::DuplicateQualifiedField { qualifier, name } => {
+            Error::user(format!("Column '{name}' comes twice from '{}'.", qualifier.table()))
+                .with_hint("Give the tables different aliases.")
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::user(format!("Column '{name}' comes twice.")).with_hint("Rename one with AS.")
+        }
+    }
+}
+
+/// Most column names listed in a hint.
+const MOST_NAMES_SHOWN: usize = 12;
+
+/// `Did you mean 'x'?`, or nothing.
+pub(super) fn did_you_mean(word: &str, names: &[&str]) -> String {
+    nearest(word, names.iter().copied()).map_or_else(String::new, |n| format!("Did you mean '{n}'?"))
+}
+
+fn plan_error(message: &str, functions: &[String]) -> Error {
+    static FUNCTION: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"Invalid function '([^']*)'"));
+    static GROUPED: LazyLock<regex::Regex> = LazyLock::new(|| {
+        pattern(r#"Column in (SELECT|HAVING|ORDER BY|QUALIFY) must be in GROUP BY or an aggregate function: .*?[Ee]xpression "([^"]*)""#)
+    });
+    static COERCE: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"(?i)function '([^']*)'"));
+    static NO_TYPES: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"call to '([^']*)' function"));
+    if let Some(found) = FUNCTION.captures(message) {
+        let names: Vec<&str> = functions.iter().map(String::as_str).collect();
+        let hint = match nearest(&found[1].to_lowercase(), names) {
+            Some(n) => format!("Did you mean {}?", n.to_uppercase()),
+            None => "SHOW FUNCTIONS lists what there is.".into(),
+        };
+        return Error::user(format!("No match found for function signature {}.", found[1].to_uppercase())).with_hint(hint);
+    }
+    if let Some(found) = GROUPED.captures(message) {
+        return Error::user(format!("Expression '{}' is not being grouped.", short(&found[2])))
+            .with_hint("Add it to GROUP BY, or aggregate it, for example with MAX.");
+    }
+    if message.contains("Aggregate functions are not allowed in the WHERE") {
+        return Error::user("Aggregate expression is illegal in WHERE clause.").with_hint("Use HAVING.");
+    }
+    for pattern in [&COERCE, &NO_TYPES] {
+        if let Some(found) = pattern.captures(message) {
+            let reason = message.lines().next().unwrap_or_default();
+            return Error::user(format!("{} cannot be called like this: {}", found[1].to_uppercase(), clean(reason)));
+        }
+    }
+    if message.contains("must have the same number of columns") || message.contains("queries have different number of columns") {
+        return Error::user("Column count mismatch in UNION ALL.")
+            .with_hint("Both queries must give as many columns.");
+    }
+    Error::user(clean(message))
+}
+
+/// `t.k` as `k`.
+fn short(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
+}
+
+/// Without DataFusion's prefixes and advice.
+fn clean(message: &str) -> String {
+    let mut text = message.trim();
+    for prefix in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Optimizer rule ",
+        "Internal error: ",
+        "Cast error: ",
+        "Parser error: ",
+        "Invalid argument error: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    let text = text.split(" No function matches").next().unwrap_or(text);
+    let text = text.split("\n\tCandidate functions").next().unwrap_or(text);
+    let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
+    text.trim().trim_end_matches('.').to_string() + "."
+}

@@ -1,0 +1,361 @@
+//! `LogicalPlan` to `StreamPlan`: the graph being built, and what is known of each part of it.
+
+mod aggregate;
+mod calc;
+mod join;
+mod scan;
+mod set;
+mod sink;
+mod values;
+mod window;
+
+pub(super) use sink::SinkTarget;
+
+use super::expressions::physical_column;
+use super::nodes::Window;
+use super::{PlannerContext, explain};
+use crate::error::{Error, Result, Span};
+use crate::plan::{CalcNode, ChangelogMode, Edge, NodeId, NodeKind, OperatorId, Partitioning, StreamNode, StreamPlan};
+use crate::time::WindowSpec;
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion_expr::LogicalPlan;
+use datafusion_physical_expr::PhysicalExpr;
+use scan::Scan;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The operator graph while it is built.
+pub(super) struct Graph<'a> {
+    context: &'a PlannerContext<'a>,
+    nodes: Vec<StreamNode>,
+    /// How often an operator id was wanted, so that twins get different ones.
+    ids: HashMap<String, usize>,
+    /// Equal operators over equal inputs are one.
+    known: HashMap<String, NodeId>,
+    /// Columns that all scans of a table read together, by the table's identity.
+    needs: HashMap<String, BTreeSet<usize>>,
+    scans: HashMap<String, Scan>,
+    /// Place of the query's first join, for refusals.
+    join_place: Option<Span>,
+}
+
+/// A part of the logical plan as operators.
+#[derive(Debug, Clone)]
+pub(super) struct Lowered {
+    /// The operator whose output holds the columns.
+    pub node: NodeId,
+    /// For each logical column, its index in the operator's output.
+    pub columns: Vec<usize>,
+    /// For each logical column, its type, nullability and mark as a time attribute.
+    pub fields: Vec<FieldRef>,
+    /// Set if the rows belong to windows.
+    pub windowed: Option<Windowed>,
+}
+
+/// The windows that rows belong to, and which logical columns tell them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Windowed {
+    /// Columns equal to `window_start`.
+    pub start: BTreeSet<usize>,
+    /// Columns equal to `window_end`.
+    pub end: BTreeSet<usize>,
+    /// What made the windows.
+    pub origin: Option<Origin>,
+}
+
+/// What made windows: equal origins make equal windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Size, slide, gap, …
+    pub spec: WindowSpec,
+    /// Whether processing time decides.
+    pub proctime: bool,
+    /// Zone of the window columns; `None` for TIMESTAMP.
+    pub zone: Option<chrono_tz::Tz>,
+}
+
+impl Windowed {
+    /// The windows as seen through a projection, whose column i is column `sources[i]` of the input.
+    fn through(&self, sources: &[Option<usize>]) -> Self {
+        let map = |set: &BTreeSet<usize>| {
+            let hits = sources.iter().enumerate().filter(|(_, s)| s.is_some_and(|s| set.contains(&s)));
+            hits.map(|(i, _)| i).collect()
+        };
+        Self { start: map(&self.start), end: map(&self.end), origin: self.origin }
+    }
+}
+
+impl<'a> Graph<'a> {
+    /// An empty graph for jobs that read what `plans` read.
+    pub fn new(context: &'a PlannerContext<'a>, plans: &[&LogicalPlan], join_place: Option<Span>) -> Result<Self> {
+        Ok(Self {
+            context,
+            nodes: Vec::new(),
+            ids: HashMap::new(),
+            known: HashMap::new(),
+            needs: scan::needs(plans)?,
+            scans: HashMap::new(),
+            join_place,
+        })
+    }
+
+    /// The finished graph.
+    pub fn finish(self) -> StreamPlan {
+        StreamPlan { nodes: self.nodes }
+    }
+
+    /// Lowers `plan`. `names` are what its columns will be called, where known: only for texts.
+    pub fn lower(&mut self, plan: &LogicalPlan, names: &[Option<String>]) -> Result<Lowered> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+                // The order of a subquery's rows means nothing.
+                LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input, names),
+                input => self.lower(input, names),
+            },
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Filter(filter) => self.filter(filter, names),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, names),
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Window>() {
+                Some(window) => self.window_table(window),
+                None => Err(Error::internal(format!("no lowering for {}", extension.node.name()))),
+            },
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Sort(sort) => Err(refuse_sort(sort, self.context.config.is_batch())),
+            LogicalPlan::Window(_) => Err(Error::unsupported(
+                "OVER",
+                "Aggregate in windows instead: GROUP BY window_start, window_end.",
+            )),
+            LogicalPlan::Subquery(_) => Err(scalar_subquery()),
+            other => Err(Error::unsupported(
+                format!("This query ({})", other.display()),
+                "Write it with WHERE, GROUP BY, windows and UNION ALL.",
+            )),
+        }
+    }
+
+    pub fn node(&self, id: NodeId) -> &StreamNode {
+        &self.nodes[id.0]
+    }
+
+    /// Adds an operator, or gives the equal one that is there already if `shared`.
+    fn add(&mut self, new: NewNode) -> NodeId {
+        let NewNode { kind, name, inputs, schema, parallelism, changelog, shared } = new;
+        let label = explain::label(&kind);
+        let identity = format!("{label}\n{name}\n{}", inputs.iter().map(|e| self.identity(e)).collect::<String>());
+        let signature = shared.then(|| format!("{identity}\n{kind:?}\n{schema:?}\n{parallelism}"));
+        if let Some(id) = signature.as_ref().and_then(|s| self.known.get(s)) {
+            return *id;
+        }
+        let id = NodeId(self.nodes.len());
+        let base = format!("{}-{:016x}", label.to_lowercase(), fnv(identity.as_bytes()));
+        let twins = self.ids.entry(base.clone()).or_insert(0);
+        *twins += 1;
+        let operator_id = OperatorId(if *twins == 1 { base } else { format!("{base}-{twins}") });
+        let node = StreamNode { id, operator_id, name, kind, inputs, schema, parallelism, changelog };
+        self.nodes.push(node);
+        if let Some(signature) = signature {
+            self.known.insert(signature, id);
+        }
+        id
+    }
+
+    fn identity(&self, edge: &Edge) -> String {
+        format!("{} {}\n", self.node(edge.from).operator_id.0, edge.partitioning)
+    }
+
+    /// Rows of `from` task by task to an operator of the same parallelism.
+    fn forward(&self, from: NodeId) -> (Edge, usize) {
+        (Edge { from, partitioning: Partitioning::Forward }, self.node(from).parallelism)
+    }
+
+    /// Rows of `from` spread by `keys` (indexes of its output), with the parallelism of the receiver.
+    fn keyed(&self, from: NodeId, keys: Vec<usize>) -> (Edge, usize) {
+        let parallelism = if keys.is_empty() { 1 } else { self.context.config.parallelism() };
+        let partitioning = match self.node(from).parallelism {
+            // One task to one task: nothing to spread, so the two can be chained.
+            1 if parallelism == 1 => Partitioning::Forward,
+            _ if keys.is_empty() => Partitioning::Single,
+            _ => Partitioning::Hash(keys),
+        };
+        (Edge { from, partitioning }, parallelism)
+    }
+
+    /// An operator whose output is exactly the logical columns, called `names`.
+    pub fn exact(&mut self, lowered: &Lowered, names: &[String]) -> Result<NodeId> {
+        let node = self.node(lowered.node);
+        let fits = node.schema.fields().len() == lowered.columns.len()
+            && lowered.columns.iter().enumerate().all(|(i, c)| i == *c)
+            && node.schema.fields().iter().zip(names).zip(&lowered.fields).all(|((have, name), want)| {
+                have.name() == name && have.data_type() == want.data_type() && have.metadata() == want.metadata()
+            });
+        if fits {
+            return Ok(lowered.node);
+        }
+        let fields: Vec<Field> =
+            lowered.fields.iter().zip(names).map(|(f, n)| f.as_ref().clone().with_name(n)).collect();
+        // A projection that nothing else reads takes the new shape itself.
+        if let (Some(top), true) = (self.nodes.last(), lowered.node.0 + 1 == self.nodes.len())
+            && let NodeKind::Calc(calc) = &top.kind
+        {
+            let projection = lowered.columns.iter().map(|c| Arc::clone(&calc.projection[*c])).collect::<Vec<_>>();
+            let (filter, input) = (calc.filter.clone(), top.inputs[0].clone());
+            let texts = explain::reselect(&top.name, &lowered.columns, names);
+            self.nodes.pop();
+            self.known.retain(|_, id| *id != lowered.node);
+            return Ok(self.calc_node(input, filter, projection, fields, texts, true));
+        }
+        let projection = lowered
+            .columns
+            .iter()
+            .map(|c| physical_column(self.node(lowered.node).schema.field(*c).name(), *c))
+            .collect();
+        let have = Arc::clone(&self.node(lowered.node).schema);
+        let texts = lowered.columns.iter().zip(names).map(|(c, n)| explain::renamed(have.field(*c).name(), n)).collect();
+        let name = explain::calc(texts, None);
+        let (edge, _) = self.forward(lowered.node);
+        Ok(self.calc_node(edge, None, projection, fields, name, true))
+    }
+
+    fn calc_node(
+        &mut self,
+        input: Edge,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        projection: Vec<Arc<dyn PhysicalExpr>>,
+        fields: Vec<Field>,
+        name: String,
+        shared: bool,
+    ) -> NodeId {
+        let from = self.node(input.from);
+        let (parallelism, changelog) = (from.parallelism, from.changelog);
+        self.add(NewNode {
+            kind: NodeKind::Calc(CalcNode { filter, projection }),
+            name,
+            inputs: vec![input],
+            schema: Arc::new(Schema::new(fields)),
+            parallelism,
+            changelog,
+            shared,
+        })
+    }
+
+    /// Errors unless the rows of `node` are inserts only.
+    fn only_inserts(&self, node: NodeId, consumer: &str, hint: &str) -> Result<()> {
+        let changelog = self.node(node).changelog;
+        if changelog.is_append() {
+            return Ok(());
+        }
+        let producer = self.producer(node);
+        Err(Error::user(format!(
+            "{consumer} doesn't support consuming {} which is produced by node {}",
+            changes(changelog),
+            self.node(producer).name
+        ))
+        .with_hint(hint))
+    }
+
+    /// The operator that makes the updates which `node` passes on.
+    fn producer(&self, node: NodeId) -> NodeId {
+        let this = self.node(node);
+        match &this.kind {
+            NodeKind::Calc(_) | NodeKind::Union | NodeKind::Limit(_) => this
+                .inputs
+                .iter()
+                .map(|e| e.from)
+                .find(|n| !self.node(*n).changelog.is_append())
+                .map_or(node, |n| self.producer(n)),
+            _ => node,
+        }
+    }
+}
+
+/// What `Graph::add` needs.
+struct NewNode {
+    kind: NodeKind,
+    name: String,
+    inputs: Vec<Edge>,
+    schema: SchemaRef,
+    parallelism: usize,
+    changelog: ChangelogMode,
+    /// Whether an equal operator may stand for it: not if its expressions give something else each time.
+    shared: bool,
+}
+
+/// Flink's words for the changes of a mode.
+fn changes(mode: ChangelogMode) -> &'static str {
+    match (mode.update_after, mode.delete) {
+        (true, false) => "update changes",
+        (true, true) => "update and delete changes",
+        _ => "delete changes",
+    }
+}
+
+fn scalar_subquery() -> Error {
+    Error::unsupported("A subquery as a value", "Aggregate both in windows and join them on the window's bounds.")
+}
+
+fn refuse_sort(sort: &datafusion_expr::logical_plan::Sort, batch: bool) -> Error {
+    let at = sort.expr.first().and_then(|s| super::expressions::first_span(&s.expr));
+    if batch {
+        return Error::unsupported("ORDER BY", "Leave it out; sort the output outside, for example with `sort`.").at(at);
+    }
+    Error::unsupported(
+        "ORDER BY in a streaming query (a stream has no end to sort before)",
+        "Leave it out: windows come in the order of their ends. Top-N (ORDER BY … LIMIT n) comes in a later version.",
+    )
+    .at(at)
+}
+
+/// FNV-1a, 64 bits: the same on every machine and in every version.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Aggregates that the runtime can compute.
+const AGGREGATES: &[&str] = &[
+    "array_agg",
+    "avg",
+    "collect",
+    "count",
+    "first_value",
+    "last_value",
+    "listagg",
+    "max",
+    "min",
+    "stddev",
+    "stddev_pop",
+    "stddev_samp",
+    "sum",
+    "var_pop",
+    "var_samp",
+    "variance",
+];
+
+/// Errors if the runtime has no accumulator for the call.
+fn refuse_unknown_aggregate(call: &datafusion_expr::expr::AggregateFunction) -> Result<()> {
+    let name = call.func.name().to_lowercase();
+    let shown = name.to_uppercase();
+    let at = call.params.args.iter().find_map(super::expressions::first_span);
+    if !AGGREGATES.contains(&name.as_str()) {
+        return Err(Error::unsupported(
+            format!("The aggregate {shown}"),
+            format!("There are {}.", AGGREGATES.join(", ").to_uppercase()),
+        )
+        .at(at));
+    }
+    if !call.params.order_by.is_empty() {
+        return Err(Error::unsupported(format!("{shown} with ORDER BY"), "Leave the order out.").at(at));
+    }
+    if call.params.args.len() > 1 && name != "listagg" {
+        return Err(Error::unsupported(
+            format!("{shown} of several columns"),
+            format!("Join them: {shown}(a || '|' || b)."),
+        )
+        .at(at));
+    }
+    Ok(())
+}

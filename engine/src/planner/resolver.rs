@@ -1,0 +1,286 @@
+//! `Resolver`: what names mean while a query is bound. DataFusion's `ContextProvider` over our catalogs and functions.
+
+use super::diagnostics::{carry, translate};
+use super::nodes::group_window_functions;
+use super::relations::Relations;
+use super::table::Table;
+use super::{PlannerContext, expressions, rules};
+use crate::error::{Error, Result, nearest};
+use crate::functions::FunctionRegistry;
+use crate::sql::{Query, TableHints};
+use arrow::datatypes::DataType;
+use catalog::{Object, ObjectName, Options, ViewDefinition};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DFSchema, Result as DfResult, TableReference};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
+use datafusion_sql::planner::{NullOrdering, ParserOptions, SqlToRel};
+use datafusion_sql::sqlparser::ast;
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Views within views deeper than this are taken for a circle.
+const MOST_NESTED_VIEWS: usize = 32;
+
+/// Binds queries and expressions.
+pub(super) struct Resolver<'a> {
+    context: &'a PlannerContext<'a>,
+    functions: Arc<FunctionRegistry>,
+    group_windows: HashMap<String, Arc<ScalarUDF>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    type_planner: Arc<dyn TypePlanner>,
+    options: ConfigOptions,
+    /// Catalog and database against which a view's names resolve.
+    scope: Option<(String, String)>,
+    depth: Cell<usize>,
+}
+
+impl<'a> Resolver<'a> {
+    /// For expressions of tables, which name no other tables.
+    pub fn for_expressions(context: &'a PlannerContext<'a>) -> Result<Self> {
+        let registry = FunctionRegistry::new(Arc::clone(&context.clock), context.config.zone());
+        Ok(Self::with_functions(context, Arc::new(registry)))
+    }
+
+    fn with_functions(context: &'a PlannerContext<'a>, functions: Arc<FunctionRegistry>) -> Self {
+        let mut options = ConfigOptions::default();
+        options.sql_parser.enable_subquery_sort_elimination = false;
+        Self {
+            context,
+            functions,
+            group_windows: group_window_functions().into_iter().map(|f| (f.name().to_string(), f)).collect(),
+            relation_planners: vec![Arc::new(Relations::default())],
+            type_planner: Arc::new(super::relations::Types),
+            options,
+            scope: None,
+            depth: Cell::new(0),
+        }
+    }
+
+    /// For a query, with the OPTIONS hints of its tables.
+    pub fn for_query(context: &'a PlannerContext<'a>, hints: &TableHints) -> Result<Self> {
+        if !hints.is_empty() && !context.config.boolean("table.dynamic-table-options.enabled") {
+            return Err(Error::user("The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.")
+                .with_hint("SET 'table.dynamic-table-options.enabled' = 'true';"));
+        }
+        let mut resolver = Self::for_expressions(context)?;
+        let mut tables = HashMap::new();
+        for (place, options) in hints {
+            tables.insert(*place, options.clone());
+        }
+        resolver.relation_planners = vec![Arc::new(Relations::with_hints(tables))];
+        Ok(resolver)
+    }
+
+    /// Names of all functions, for "did you mean".
+    pub fn function_names(&self) -> Vec<String> {
+        self.functions.names().iter().map(ToString::to_string).collect()
+    }
+
+    fn parser_options() -> ParserOptions {
+        ParserOptions {
+            enable_ident_normalization: false,
+            map_string_types_to_utf8view: false,
+            parse_float_as_decimal: true,
+            collect_spans: true,
+            default_null_ordering: NullOrdering::NullsMin,
+            ..ParserOptions::default()
+        }
+    }
+
+    /// Binds a query.
+    pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
+        rules::unsupported::check(&query.ast)?;
+        let mut ast = query.ast.clone();
+        crate::sql::desugar(&mut ast)?;
+        rules::group_windows::prepare(&mut ast);
+        let binder = SqlToRel::new_with_options(self, Self::parser_options());
+        binder
+            .sql_statement_to_plan(ast::Statement::Query(ast))
+            .map_err(|e| translate(e, &self.function_names()))
+    }
+
+    /// Binds an expression given as text over `schema`, and coerces its types.
+    pub fn expression(&self, text: &str, schema: &DFSchema) -> Result<Expr> {
+        let mut ast = crate::sql::parse_expression(text)?;
+        crate::sql::desugar_expression(&mut ast)?;
+        let binder = SqlToRel::new_with_options(self, Self::parser_options());
+        let mut planner_context = datafusion_sql::planner::PlannerContext::new();
+        let expr = binder
+            .sql_to_expr(ast, schema, &mut planner_context)
+            .map_err(|e| translate(e, &self.function_names()))?;
+        rules::strict_types::check_expression(&expr, schema)?;
+        expressions::coerce(expr, schema).map_err(|e| translate(e, &self.function_names()))
+    }
+
+    /// The table that `parts` name, with `hints` over its options.
+    pub fn table(&self, parts: &[String], hints: Option<&Options>) -> Result<Arc<dyn TableSource>> {
+        let parts = match (&self.scope, parts) {
+            (Some((c, d)), [t]) => vec![c.clone(), d.clone(), t.clone()],
+            (Some((c, _)), [d, t]) => vec![c.clone(), d.clone(), t.clone()],
+            _ => parts.to_vec(),
+        };
+        match self.context.tables.find(&parts)? {
+            None => Err(self.not_found(&parts)),
+            Some((name, Object::Table(definition))) => {
+                Ok(Arc::new(Table::resolve(&name, &definition, hints, self.context)?))
+            }
+            Some((name, Object::View(_))) if hints.is_some() => {
+                Err(Error::user(format!("View '{name}' can not be enriched with OPTIONS: they are for tables."))
+                    .with_hint("Write the hint after the table's name inside the view."))
+            }
+            Some((name, Object::View(view))) => Ok(Arc::new(self.view(&name, &view)?)),
+        }
+    }
+
+    fn view(&self, name: &ObjectName, view: &ViewDefinition) -> Result<View> {
+        let within = |e: Error| e.within(format!("View '{name}'"));
+        if self.depth.get() >= MOST_NESTED_VIEWS {
+            return Err(Error::user(format!("View '{name}' is nested too deep, or refers to itself.")));
+        }
+        let query = crate::sql::parse_query(&view.query).map_err(within)?;
+        let mut inner = Self::for_query(self.context, &query.hints)?;
+        inner.scope = Some((view.catalog.clone(), view.database.clone()));
+        inner.depth.set(self.depth.get() + 1);
+        // Places inside the view's text mean nothing in the query's.
+        let plan = inner.query(&query).map_err(|e| e.without_span()).map_err(within)?;
+        let plan = rules::typed(plan).map_err(|e| translate(e, &[]).within(format!("View '{name}'")))?;
+        let plan = if view.columns.is_empty() {
+            plan
+        } else {
+            let fields = plan.schema().columns();
+            if fields.len() != view.columns.len() {
+                return Err(Error::user(format!(
+                    "View '{name}' names {} columns, but its query gives {}.",
+                    view.columns.len(),
+                    fields.len()
+                )));
+            }
+            let renamed = fields.into_iter().zip(&view.columns).map(|(c, (n, _))| Expr::Column(c).alias(n.clone()));
+            datafusion_expr::LogicalPlanBuilder::from(plan)
+                .project(renamed)
+                .and_then(|b| b.build())
+                .map_err(|e| translate(e, &[]))?
+        };
+        Ok(View { plan })
+    }
+
+    fn not_found(&self, parts: &[String]) -> Error {
+        let wanted = parts.join(".");
+        let word = parts.last().map(String::as_str).unwrap_or_default();
+        let names = self.context.tables.names();
+        let hint = match nearest(word, names.iter().map(|n| n.object.as_str())) {
+            Some(near) => format!("Did you mean '{near}'?"),
+            None if names.is_empty() => "There are no tables yet: CREATE TABLE makes one.".to_string(),
+            None => "SHOW TABLES lists what there is.".to_string(),
+        };
+        Error::user(format!("Object '{wanted}' not found.")).with_hint(hint)
+    }
+}
+
+/// A view: its plan stands in its place.
+struct View {
+    plan: LogicalPlan,
+}
+
+impl TableSource for View {
+    fn schema(&self) -> arrow::datatypes::SchemaRef {
+        Arc::clone(self.plan.schema().inner())
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.plan))
+    }
+}
+
+/// The parts of a name as written.
+pub(super) fn parts(name: &TableReference) -> Vec<String> {
+    match name {
+        TableReference::Bare { table } => vec![table.to_string()],
+        TableReference::Partial { schema, table } => vec![schema.to_string(), table.to_string()],
+        TableReference::Full { catalog, schema, table } => {
+            vec![catalog.to_string(), schema.to_string(), table.to_string()]
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// As `table`, for relation planners: they know only the trait.
+    pub(super) fn table_source(&self, name: &TableReference, hints: Option<&Options>) -> DfResult<Arc<dyn TableSource>> {
+        self.table(&parts(name), hints).map_err(carry)
+    }
+}
+
+/// Separates a table's name from the OPTIONS that a hint gave it, in names that relation planners make up.
+pub(super) const HINT_MARK: char = '\u{1}';
+
+impl ContextProvider for Resolver<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        // A relation planner can ask only by name, so the hint travels in it (see `relations`).
+        let (table, hints) = match name.table().split_once(HINT_MARK) {
+            None => return self.table_source(&name, None),
+            Some((table, json)) => (table, serde_json::from_str::<Options>(json)),
+        };
+        let hints = hints.map_err(|e| carry(Error::internal(e.to_string())))?;
+        let mut all = parts(&name);
+        if let Some(last) = all.last_mut() {
+            *last = table.to_string();
+        }
+        self.table(&all, Some(&hints)).map_err(carry)
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.functions.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::clone(&self.type_planner))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let name = name.to_lowercase();
+        self.group_windows.get(&name).cloned().or_else(|| self.functions.scalar(&name))
+    }
+
+    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.functions.aggregate(name)
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.functions.window(name)
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,9 @@
+//! Rewrites and checks of the bound plan, one per file, in the order in which they run.
+
+pub(super) mod group_windows;
+pub(super) mod literal_types;
+pub(super) mod optimize;
+pub(super) mod strict_types;
+pub(super) mod unsupported;
+
+pub(super) use literal_types::typed;

@@ -1,0 +1,40 @@
+//! DataFusion's analyzer and the optimizer rules that are right for streams, in a fixed list.
+
+use datafusion_common::Result;
+use datafusion_common::config::ConfigOptions;
+use datafusion_expr::LogicalPlan;
+use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion_optimizer::{
+    Analyzer, Optimizer, OptimizerContext, OptimizerRule, eliminate_cross_join::EliminateCrossJoin,
+    eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
+    extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
+    push_down_filter::PushDownFilter, replace_distinct_aggregate::ReplaceDistinctWithAggregate,
+    simplify_expressions::SimplifyExpressions,
+};
+use std::sync::Arc;
+
+/// Most passes over the plan; it is stable after two for all queries tried.
+const MAX_PASSES: u8 = 3;
+
+/// Coerces types and simplifies. Leaves out what is wrong for changelogs or hides the shapes that lowering looks for.
+pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let config = ConfigOptions::default();
+    let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
+    let plan = analyzer.execute_and_check(plan, &config, |_, _| {})?;
+    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(OptimizeProjections::new()),
+    ];
+    let context = OptimizerContext::new()
+        .without_query_execution_start_time()
+        .with_skip_failing_rules(false)
+        .with_max_passes(MAX_PASSES);
+    Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}

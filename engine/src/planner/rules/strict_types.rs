@@ -1,0 +1,334 @@
+//! Flink's type rules on the bound plan, before DataFusion's wider coercion could hide a mistake.
+
+use crate::error::{Error, Result};
+use crate::planner::diagnostics::{carry, translate};
+use crate::planner::expressions::{field_of, first_span, text};
+use crate::sql::SqlType;
+use datafusion_common::DFSchema;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+
+/// Checks every expression of the plan.
+///
+/// Errors: operands that Flink does not take together, in Flink's words, with the CAST to write.
+pub fn check(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        check_node(node).map_err(carry)?;
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map(drop)
+    .map_err(|e| translate(e, &[]))
+}
+
+fn check_node(node: &LogicalPlan) -> Result<()> {
+    if let LogicalPlan::Union(union) = node {
+        return check_union(union);
+    }
+    let mut schema = DFSchema::empty();
+    for input in node.inputs() {
+        schema.merge(input.schema());
+    }
+    if let LogicalPlan::Values(values) = node {
+        check_values(values)?;
+    }
+    for expr in node.expressions() {
+        check_expression(&expr, &schema)?;
+    }
+    if let LogicalPlan::Projection(projection) = node {
+        for expr in &projection.expr {
+            refuse_untyped_null(expr, &schema)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_untyped_null(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    let bare = super::super::expressions::unalias(expr);
+    if matches!(bare, Expr::Column(_)) || kind(bare, schema).ok().map(|(k, _)| k) != Some(Kind::Null) {
+        return Ok(());
+    }
+    Err(Error::user("Illegal use of 'NULL': its type is unknown.").with_hint("Write CAST(NULL AS INT), or another type."))
+}
+
+/// What operators see of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Null,
+    Text,
+    Binary,
+    Number,
+    Boolean,
+    Date,
+    Time,
+    Timestamp,
+    TimestampLtz,
+    Interval,
+    Other,
+}
+
+fn kind_of(sql_type: &SqlType) -> Kind {
+    match sql_type {
+        SqlType::Null => Kind::Null,
+        SqlType::Char(_) | SqlType::Varchar(_) => Kind::Text,
+        SqlType::Binary(_) | SqlType::Varbinary(_) => Kind::Binary,
+        SqlType::Boolean => Kind::Boolean,
+        SqlType::Date => Kind::Date,
+        SqlType::Time(_) => Kind::Time,
+        SqlType::Timestamp(_) => Kind::Timestamp,
+        SqlType::TimestampLtz(_) => Kind::TimestampLtz,
+        SqlType::IntervalYearMonth | SqlType::IntervalDayTime => Kind::Interval,
+        SqlType::Array(_) | SqlType::Map(..) | SqlType::Multiset(_) | SqlType::Row(_) => Kind::Other,
+        _ => Kind::Number,
+    }
+}
+
+fn kind(expr: &Expr, schema: &DFSchema) -> Result<(Kind, SqlType)> {
+    let sql_type = SqlType::of(&field_of(expr, schema, None).map_err(|e| translate(e, &[]))?);
+    Ok((kind_of(&sql_type), sql_type))
+}
+
+/// Checks one expression over `schema`.
+///
+/// Errors: as [`check`].
+pub fn check_expression(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    expr.apply(|e| {
+        check_one(e, schema).map_err(|error| carry(error.at(first_span(e).or_else(|| first_span(expr)))))?;
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map(drop)
+    .map_err(|e| translate(e, &[]))
+}
+
+fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
+    match expr {
+        Expr::BinaryExpr(binary) => check_binary(binary, schema),
+        Expr::Between(between) => {
+            comparable(">=", &between.expr, &between.low, schema)?;
+            comparable("<=", &between.expr, &between.high, schema)
+        }
+        Expr::InList(list) => {
+            for value in &list.list {
+                let (a, b) = (kind(&list.expr, schema)?, kind(value, schema)?);
+                if !compatible(a.0, b.0, value) {
+                    return Err(Error::user("Values in expression list must have compatible types.").with_hint(format!(
+                        "{} is {}, but {} is {}: write CAST({} AS {}).",
+                        text(&list.expr),
+                        a.1,
+                        text(value),
+                        b.1,
+                        text(value),
+                        a.1
+                    )));
+                }
+            }
+            Ok(())
+        }
+        Expr::Case(case) => {
+            let branches: Vec<&Expr> =
+                case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref()).collect();
+            let mut first: Option<(Kind, SqlType)> = None;
+            for branch in branches {
+                let found = kind(branch, schema)?;
+                match &first {
+                    _ if found.0 == Kind::Null => {}
+                    None => first = Some(found),
+                    Some(known) if known.0 == found.0 => {}
+                    Some(known) => {
+                        return Err(Error::user("Illegal mixing of types in CASE or COALESCE statement.")
+                            .with_hint(format!("One branch is {}, another {}: CAST one of them.", known.1, found.1)));
+                    }
+                }
+            }
+            if let Some(operand) = &case.expr {
+                for (when, _) in &case.when_then_expr {
+                    comparable("=", operand, when, schema)?;
+                }
+            }
+            Ok(())
+        }
+        Expr::ScalarFunction(call) if call.func.name().eq_ignore_ascii_case("coalesce") => {
+            let kinds = call.args.iter().map(|a| kind(a, schema)).collect::<Result<Vec<_>>>()?;
+            let mut known = kinds.iter().filter(|k| k.0 != Kind::Null);
+            if let Some(first) = known.next()
+                && let Some(other) = known.find(|k| k.0 != first.0)
+            {
+                return Err(Error::user("Illegal mixing of types in CASE or COALESCE statement.")
+                    .with_hint(format!("One value is {}, another {}: CAST one of them.", first.1, other.1)));
+            }
+            Ok(())
+        }
+        Expr::AggregateFunction(call) if matches!(call.func.name(), "sum" | "avg") => {
+            let Some(argument) = call.params.args.first() else { return Ok(()) };
+            let (found, sql_type) = kind(argument, schema)?;
+            if matches!(found, Kind::Number | Kind::Null) {
+                return Ok(());
+            }
+            let name = call.func.name().to_uppercase();
+            Err(Error::user(format!(
+                "Cannot apply '{name}' to arguments of type '{name}(<{sql_type}>)'. Supported form(s): '{name}(<NUMERIC>)'"
+            ))
+            .with_hint(format!("Write {name}(CAST({} AS DOUBLE)).", text(argument))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether Flink compares the two; a literal text may stand for a time.
+fn compatible(a: Kind, b: Kind, right: &Expr) -> bool {
+    use Kind::{Date, Null, Text, Time, Timestamp, TimestampLtz};
+    if a == b || a == Null || b == Null {
+        return true;
+    }
+    let literal = matches!(right, Expr::Literal(..) | Expr::Alias(_));
+    match (a, b) {
+        (Date | Time | Timestamp | TimestampLtz, Text) => literal,
+        (Text, Date | Time | Timestamp | TimestampLtz) => true,
+        (Date, Timestamp) | (Timestamp, Date) => true,
+        _ => false,
+    }
+}
+
+fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
+    let (a, b) = (kind(left, schema)?, kind(right, schema)?);
+    let (mut a_side, mut b_side) = ((left, a), (right, b));
+    if matches!(left, Expr::Literal(..)) {
+        std::mem::swap(&mut a_side, &mut b_side);
+    }
+    let ((left, a), (right, b)) = (a_side, b_side);
+    if compatible(a.0, b.0, right) {
+        return Ok(());
+    }
+    let error = match (a.0, b.0) {
+        (Kind::Timestamp, Kind::TimestampLtz) | (Kind::TimestampLtz, Kind::Timestamp) => Error::user(format!(
+            "TIMESTAMP_LTZ and TIMESTAMP cannot be compared: {} is {}, {} is {}.",
+            text(left),
+            a.1,
+            text(right),
+            b.1
+        )),
+        (Kind::Boolean | Kind::Other, _) | (_, Kind::Boolean | Kind::Other) => Error::user(format!(
+            "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {op} \
+             <COMPARABLE_TYPE>'",
+            a.1, b.1
+        )),
+        _ => Error::user(format!("implicit type conversion between {} and {} is not supported now", a.1, b.1)),
+    };
+    Err(error.with_hint(cast_hint(left, &a.1, right, &b.1)))
+}
+
+/// The CAST that makes both sides one type.
+fn cast_hint(left: &Expr, a: &SqlType, right: &Expr, b: &SqlType) -> String {
+    match (kind_of(a), kind_of(b)) {
+        (Kind::Text, Kind::Number) if !matches!(left, Expr::Literal(..)) => {
+            format!("Write CAST({} AS {b}), or compare with a text: '{}'.", text(left), text(right))
+        }
+        (Kind::Number, Kind::Text) => match right {
+            Expr::Literal(..) => format!("Write the value without quotes, or CAST({} AS STRING).", text(left)),
+            _ => format!("Write CAST({} AS {a}).", text(right)),
+        },
+        _ => format!("Write CAST({} AS {a}).", text(right)),
+    }
+}
+
+fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
+    use Kind::{Date, Interval, Null, Number, Text, Time, Timestamp, TimestampLtz};
+    let BinaryExpr { left, op, right } = binary;
+    match op {
+        Operator::Eq
+        | Operator::NotEq
+        | Operator::Lt
+        | Operator::LtEq
+        | Operator::Gt
+        | Operator::GtEq
+        | Operator::IsDistinctFrom
+        | Operator::IsNotDistinctFrom => {
+            let symbol = if *op == Operator::NotEq { "<>".to_string() } else { op.to_string() };
+            comparable(&symbol, left, right, schema)
+        }
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo => {
+            let (a, b) = (kind(left, schema)?, kind(right, schema)?);
+            let fine = match (a.0, b.0) {
+                (Null, _) | (_, Null) | (Number, Number) => true,
+                (Date | Time | Timestamp | TimestampLtz, Interval) => matches!(op, Operator::Plus | Operator::Minus),
+                (Interval, Date | Time | Timestamp | TimestampLtz) => matches!(op, Operator::Plus),
+                (Interval, Interval) => matches!(op, Operator::Plus | Operator::Minus),
+                (Interval, Number) | (Number, Interval) => *op == Operator::Multiply,
+                _ => false,
+            };
+            if fine {
+                return Ok(());
+            }
+            let hint = match (a.0, b.0) {
+                (Text, Number) if *op == Operator::Plus => {
+                    format!("Write CAST({} AS {}) to add, or {} || CAST({} AS STRING) to join texts.", text(left), b.1, text(left), text(right))
+                }
+                (Number, Text) => format!("Write CAST({} AS {}).", text(right), a.1),
+                (Text, Text) if *op == Operator::Plus => "Texts are joined by `||`.".to_string(),
+                (Date | Timestamp | TimestampLtz, Date | Timestamp | TimestampLtz) => {
+                    format!("TIMESTAMPDIFF(SECOND, {}, {}) gives the distance.", text(right), text(left))
+                }
+                (Date | Timestamp | TimestampLtz, Number) => {
+                    format!("Write {} {op} INTERVAL '{}' DAY (or another unit).", text(left), text(right))
+                }
+                _ => cast_hint(left, &a.1, right, &b.1),
+            };
+            Err(Error::user(format!(
+                "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<NUMERIC> {op} <NUMERIC>'",
+                a.1, b.1
+            ))
+            .with_hint(hint))
+        }
+        Operator::StringConcat => {
+            let (a, b) = (kind(left, schema)?, kind(right, schema)?);
+            let fine = |k: Kind| matches!(k, Text | Null);
+            if (fine(a.0) && fine(b.0)) || (a.0 == Kind::Binary && b.0 == Kind::Binary) {
+                return Ok(());
+            }
+            let wrong = if fine(a.0) { right } else { left };
+            Err(Error::user(format!(
+                "Cannot apply '||' to arguments of type '<{}> || <{}>'. Supported form(s): '<STRING> || <STRING>'",
+                a.1, b.1
+            ))
+            .with_hint(format!("Write CAST({} AS STRING).", text(wrong))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_union(union: &datafusion_expr::logical_plan::Union) -> Result<()> {
+    let Some(first) = union.inputs.first() else { return Ok(()) };
+    for input in &union.inputs[1..] {
+        for (index, (a, b)) in first.schema().fields().iter().zip(input.schema().fields()).enumerate() {
+            let (a, b) = (SqlType::of(a), SqlType::of(b));
+            let (ka, kb) = (kind_of(&a), kind_of(&b));
+            if ka != kb && ka != Kind::Null && kb != Kind::Null {
+                return Err(Error::user(format!("Type mismatch in column {} of UNION ALL: {a} and {b}.", index + 1))
+                    .with_hint("CAST one of them."));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_values(values: &datafusion_expr::logical_plan::Values) -> Result<()> {
+    let empty = DFSchema::empty();
+    let Some(first) = values.values.first() else { return Ok(()) };
+    for column in 0..first.len() {
+        let mut known: Option<(Kind, SqlType)> = None;
+        for row in &values.values {
+            let Some(expr) = row.get(column) else { continue };
+            let found = kind(expr, &empty)?;
+            match &known {
+                _ if found.0 == Kind::Null => {}
+                None => known = Some(found),
+                Some(k) if k.0 == found.0 => {}
+                Some(k) => {
+                    return Err(Error::user(format!("Values passed to VALUES operator must have compatible types: {} and {}.", k.1, found.1))
+                        .with_hint("CAST one of them."));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+

@@ -1,0 +1,176 @@
+//! Refuses what Runnel does not plan yet, by name and place, before it is bound.
+
+use crate::error::{Error, Result, Span};
+use crate::planner::diagnostics::span;
+use datafusion_sql::sqlparser::ast::{
+    Expr, GroupByExpr, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
+    Visit, Visitor,
+};
+use std::ops::ControlFlow;
+
+/// Checks the whole query.
+///
+/// Errors: a clause that is not supported, with what to write instead.
+pub fn check(query: &Query) -> Result<()> {
+    match query.visit(&mut Check) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Place of the first join that is written in the query, for errors about joins found later.
+pub fn first_join(query: &Query) -> Option<Span> {
+    struct First(Option<Span>);
+    impl Visitor for First {
+        type Break = ();
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let joined = select.from.iter().flat_map(|f| &f.joins).map(|j| j.relation.span());
+            let second = select.from.iter().skip(1).map(|f| f.relation.span());
+            if self.0.is_none() {
+                self.0 = joined.chain(second).find_map(span);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut first = First(None);
+    let _ = query.visit(&mut first);
+    first.0
+}
+
+struct Check;
+
+type Flow = ControlFlow<Error>;
+
+fn refuse(what: &str, instead: &str, at: Option<Span>) -> Flow {
+    ControlFlow::Break(Error::unsupported(what, instead).at(at))
+}
+
+impl Visitor for Check {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        if let Some(with) = &query.with
+            && with.recursive
+        {
+            return refuse("WITH RECURSIVE", "Flink has none either; write the steps out.", span(with.span()));
+        }
+        self.body(&query.body)
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        if let Some(qualify) = &select.qualify {
+            return refuse("QUALIFY", "Window functions (OVER) come in a later version.", span(qualify.span()));
+        }
+        if let GroupByExpr::Expressions(expressions, _) = &select.group_by {
+            for expression in expressions {
+                let name = match expression {
+                    Expr::GroupingSets(_) => "GROUPING SETS",
+                    Expr::Rollup(_) => "ROLLUP",
+                    Expr::Cube(_) => "CUBE",
+                    _ => continue,
+                };
+                let instead = "Write one query with GROUP BY for each grouping set, joined by UNION ALL.";
+                return refuse(name, instead, span(expression.span()));
+            }
+        }
+        if !select.lateral_views.is_empty() {
+            return refuse("LATERAL VIEW", "There is no replacement yet.", span(select.span()));
+        }
+        for join in select.from.iter().flat_map(|f| &f.joins) {
+            let at = span(join.relation.span());
+            let kind = match &join.join_operator {
+                JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => continue,
+                JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
+                JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
+                JoinOperator::FullOuter(_) => "FULL OUTER JOIN",
+                _ => "This kind of join",
+            };
+            return refuse(kind, INNER_WINDOW_JOIN, at);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
+        let at = span(factor.span());
+        match factor {
+            TableFactor::Table { version: Some(_), .. } => refuse(
+                "FOR SYSTEM_TIME AS OF (temporal and lookup joins)",
+                "Join windows of both tables, or use the table without it.",
+                at,
+            ),
+            TableFactor::Table { sample: Some(_), .. } => {
+                refuse("TABLESAMPLE", "Filter with WHERE RAND() < 0.1 instead.", at)
+            }
+            TableFactor::Table { name, args: Some(_), .. } => refuse(
+                &format!("The table function {name}"),
+                "Windows are written FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)).",
+                at,
+            ),
+            TableFactor::UNNEST { .. } => refuse("UNNEST", "Pick single elements with a[1].", at),
+            TableFactor::Function { .. } => refuse("LATERAL TABLE", "There is no replacement yet.", at),
+            TableFactor::Derived { lateral: true, .. } => {
+                refuse("LATERAL", "Write the subquery without reference to the tables beside it.", at)
+            }
+            TableFactor::MatchRecognize { .. } => refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at),
+            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
+                refuse("PIVOT", "Aggregate with FILTER (WHERE …) instead.", at)
+            }
+            TableFactor::Table { .. }
+            | TableFactor::TableFunction { .. }
+            | TableFactor::Derived { .. }
+            | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
+            _ => refuse("This kind of table expression", "Name a table, a subquery or a window function.", at),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
+        let at = || span(expr.span());
+        match expr {
+            // TABLE t PARTITION BY k comes as a call with OVER; it is no window function.
+            Expr::Function(call) if call.over.is_some() && !call.name.to_string().eq_ignore_ascii_case("TABLE") => {
+                let name = call.name.to_string().to_uppercase();
+                let what = match name.as_str() {
+                    "ROW_NUMBER" | "RANK" | "DENSE_RANK" => format!("{name}() OVER (Top-N, deduplication)"),
+                    _ => format!("{name}(…) OVER"),
+                };
+                refuse(&what, "Aggregate in windows: GROUP BY window_start, window_end.", at())
+            }
+            Expr::Function(call) if !call.within_group.is_empty() => {
+                refuse("WITHIN GROUP", "Aggregate without an order.", at())
+            }
+            Expr::Exists { .. } => refuse("EXISTS (subquery)", INNER_WINDOW_JOIN, at()),
+            Expr::InSubquery { .. } => refuse("IN (subquery)", INNER_WINDOW_JOIN, at()),
+            Expr::AllOp { .. } | Expr::AnyOp { .. } => {
+                refuse("ALL / ANY / SOME (subquery)", "Compare with single values.", at())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+const INNER_WINDOW_JOIN: &str = "Runnel joins windows of two tables: aggregate or window both, then JOIN … ON \
+                                 l.window_start = r.window_start AND l.window_end = r.window_end.";
+
+impl Check {
+    fn body(&mut self, body: &SetExpr) -> Flow {
+        match body {
+            SetExpr::SetOperation { op, set_quantifier, left, right } => {
+                let at = span(right.span());
+                match (op, set_quantifier) {
+                    (SetOperator::Union, SetQuantifier::All | SetQuantifier::None | SetQuantifier::Distinct) => {}
+                    (SetOperator::Union, _) => return refuse("UNION BY NAME", "Name the columns in the same order.", at),
+                    (op, _) => {
+                        return refuse(&op.to_string(), "Compare keys with an aggregate over UNION ALL.", at);
+                    }
+                }
+                self.body(left)?;
+                self.body(right)
+            }
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                refuse("A change inside a query", "Write INSERT INTO t SELECT ….", span(body.span()))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
