@@ -81,6 +81,13 @@ impl Error {
         self
     }
 
+    /// The same error without a place: the text that it points into is not the one that the user sees.
+    #[must_use]
+    pub fn without_span(mut self) -> Self {
+        self.0.span = None;
+        self
+    }
+
     /// The same error with the nearest thing that would work.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

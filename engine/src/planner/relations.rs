@@ -8,7 +8,7 @@ use crate::sql::SqlType;
 use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, FieldRef};
 use catalog::Options;
-use datafusion_common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference};
+use datafusion_common::{Column, DFSchema, DataFusionError, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner};
 use datafusion_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use datafusion_sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};

@@ -2,7 +2,7 @@
 
 use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result, TableReference, plan_err};
 use datafusion_expr::{
     ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     UserDefinedLogicalNodeCore, Volatility,
