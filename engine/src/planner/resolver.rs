@@ -269,7 +269,7 @@ impl ContextProvider for Resolver<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        Vec::new()
+        self.function_names()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

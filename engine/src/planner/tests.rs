@@ -191,9 +191,8 @@ fn groups_without_windows_are_changelogs() {
               TableSourceScan(table=[[default_catalog, default_database, t]], watermark=[`ts` - INTERVAL '5' SECOND], fields=[s, ts], changelogMode=[I])
     "#]]);
     plan("SELECT UPPER(s), COUNT(*) FROM t GROUP BY UPPER(s) HAVING COUNT(*) > 1", expect![[r#"
-        !! No functions registered with this context..
-        This issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues.
-           hint: 
+        !! No match found for function signature UPPER.
+           hint: SHOW FUNCTIONS lists what there is.
     "#]]);
     plan("SELECT COUNT(*) FROM t", expect![[r#"
         Sink(table=[*anonymous_collect$1*], fields=[EXPR$0], changelogMode=[I,UB,UA])
@@ -261,17 +260,14 @@ fn what_is_wrong_is_said_in_flinks_words_with_a_way_out() {
             User at 1:15-1:17: Object 'tt' not found.
             Did you mean 't'?"#]]),
         ("SELECT UPPR(s) FROM t", expect![[r#"
-            Internal at nowhere: No functions registered with this context..
-            This issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues.
-            no hint"#]]),
+            User at 1:8-1:12: No match found for function signature UPPR.
+            SHOW FUNCTIONS lists what there is."#]]),
         ("SELECT UPPER(a) FROM t", expect![[r#"
-            Internal at nowhere: No functions registered with this context..
-            This issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues.
-            no hint"#]]),
+            User at 1:8-1:13: No match found for function signature UPPER.
+            SHOW FUNCTIONS lists what there is."#]]),
         ("SELECT UPPER(s, s) FROM t", expect![[r#"
-            Internal at nowhere: No functions registered with this context..
-            This issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues.
-            no hint"#]]),
+            User at 1:8-1:13: No match found for function signature UPPER.
+            SHOW FUNCTIONS lists what there is."#]]),
         ("SELECT a FROM t WHERE a = 'x'", expect![[r#"
             User at 1:23-1:24: implicit type conversion between INT and CHAR(1) is not supported now
             Write the value without quotes, or CAST(a AS STRING)."#]]),
@@ -493,13 +489,89 @@ fn batch_mode_gives_final_results() {
 fn metadata_hints_and_idle_timeouts_reach_the_source() {
     let bench = Bench::new();
     expect![[r#"
-        !! Computed column 'ts' of table 'default_catalog.default_database.meta': No functions registered with this context..
-        This issue was likely caused by a bug in DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: https://github.com/apache/datafusion/issues.
-           hint: 
+        Sink(table=[*anonymous_collect$1*], fields=[part, x2], changelogMode=[I])
+           Calc(select=[part, x2], changelogMode=[I])
+              TableSourceScan(table=[[default_catalog, default_database, meta]], watermark=[`ts`], fields=[part, x2, ts], changelogMode=[I])
     "#]].assert_eq(&bench.plan("SELECT part, x2 FROM meta"));
-    expect![""].assert_eq(&bench.source("SELECT part, x2 FROM meta /*+ OPTIONS('k' = 'v', 'scan.watermark.idle-timeout' = '5 s') */"));
-    expect![""].assert_eq(&bench.error("SELECT * FROM badmeta"));
-    expect![""].assert_eq(&bench.plan("INSERT INTO meta SELECT x, x FROM meta"));
+    expect![[r#"
+        SourceNode {
+            table: "default_catalog.default_database.meta",
+            source: FakeSource {
+                options: "{\"connector\": \"fake\", \"j\": \"w\"}",
+            },
+            projection: Schema {
+                fields: [
+                    Field {
+                        name: "part",
+                        data_type: Int32,
+                    },
+                    Field {
+                        name: "x",
+                        data_type: Int64,
+                        nullable: true,
+                    },
+                ],
+                metadata: {},
+            },
+            computed: Some(
+                [
+                    Column {
+                        name: "part",
+                        index: 0,
+                    },
+                    ScalarFunctionExpr {
+                        fun: "<FUNC>",
+                        name: "*",
+                        args: [
+                            Column {
+                                name: "x",
+                                index: 1,
+                            },
+                            Literal {
+                                value: Int32(2),
+                                field: Field {
+                                    name: "lit",
+                                    data_type: Int32,
+                                },
+                            },
+                        ],
+                        return_field: Field {
+                            name: "*",
+                            data_type: Int64,
+                            nullable: true,
+                        },
+                    },
+                    Literal {
+                        value: TimestampMillisecond(1577836800000, None),
+                        field: Field {
+                            name: "lit",
+                            data_type: Timestamp(
+                                Millisecond,
+                                None,
+                            ),
+                        },
+                    },
+                ],
+            ),
+            watermark: Some(
+                WatermarkStrategy {
+                    expression: Column {
+                        name: "ts",
+                        index: 2,
+                    },
+                    idle_timeout_ms: None,
+                    interval_ms: 200,
+                },
+            ),
+        }"#]].assert_eq(&bench.source("SELECT part, x2 FROM meta /*+ OPTIONS('k' = 'v', 'scan.watermark.idle-timeout' = '5 s') */"));
+    expect![[r#"
+        User at nowhere: Invalid metadata key 'partitoin' in column 'part' of table 'default_catalog.default_database.badmeta'. The connector has these metadata keys that can be read: timestamp, partition.
+        Did you mean 'partition'?"#]].assert_eq(&bench.error("SELECT * FROM badmeta"));
+    expect![[r#"
+        Sink(table=[default_catalog.default_database.meta], fields=[x, timestamp], changelogMode=[I])
+           Calc(select=[x, CAST(x AS TIMESTAMP_LTZ(3)) AS timestamp], changelogMode=[I])
+              TableSourceScan(table=[[default_catalog, default_database, meta]], watermark=[`ts`], fields=[x, ts], changelogMode=[I])
+    "#]].assert_eq(&bench.plan("INSERT INTO meta SELECT x, x FROM meta"));
 }
 
 #[test]
