@@ -1,0 +1,236 @@
+//! `Session`: the façade for shell, server and tests. One statement in, one outcome out.
+
+mod describe;
+mod show;
+mod tables;
+
+use crate::config::Config;
+use crate::connector::ConnectorRegistry;
+use crate::error::{Error, Result};
+use crate::functions::FunctionRegistry;
+use crate::outcome::{Outcome, Query as RunningQuery};
+use crate::planner::{self, Planned, PlannerContext, TableLookup};
+use crate::runtime::{self, JobHandle, JobOptions};
+use crate::sql::{self, CreateTable, CreateView, Explain, Insert, Piece, Query, Statement, Use};
+use crate::time::Clock;
+use catalog::{Catalog, Object, ObjectKind, ObjectName, ViewDefinition};
+use std::sync::Arc;
+use tables::Tables;
+
+/// What a session is made of.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// The catalogs, at least one; the first is current.
+    pub catalogs: Vec<Arc<dyn Catalog>>,
+    /// The connectors.
+    pub connectors: ConnectorRegistry,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// For connectors over asynchronous clients.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// One user's session: settings, current database, temporary objects.
+pub struct Session {
+    tables: Tables,
+    connectors: ConnectorRegistry,
+    clock: Arc<dyn Clock>,
+    runtime: tokio::runtime::Handle,
+    config: Config,
+}
+
+impl Session {
+    /// A session with default settings.
+    pub fn new(options: SessionOptions) -> Self {
+        Self {
+            tables: Tables::new(options.catalogs),
+            connectors: options.connectors,
+            clock: options.clock,
+            runtime: options.runtime,
+            config: Config::default(),
+        }
+    }
+
+    /// Executes one statement. A query or INSERT is started, not waited for.
+    ///
+    /// Errors: what the parser, the planner, a catalog or a connector refuses.
+    pub fn execute(&mut self, piece: &Piece) -> Result<Outcome> {
+        match sql::parse(piece)? {
+            Statement::Query(query) => self.select(&query),
+            Statement::Insert(insert) => self.insert(&[insert]),
+            Statement::StatementSet(inserts) => self.insert(&inserts),
+            Statement::CreateTable(create) => self.create_table(&create),
+            Statement::CreateView(create) => self.create_view(&create),
+            Statement::CreateDatabase(create) => self.tables.create_database(&create).map(|()| Outcome::Done),
+            Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
+            Statement::Use(Use::Catalog(name)) => self.tables.use_catalog(&name).map(|()| Outcome::Done),
+            Statement::Use(Use::Database(name)) => self.tables.use_database(&name).map(|()| Outcome::Done),
+            Statement::Show(show) => show::show(&show, self),
+            Statement::Describe(name) => describe::describe(&name, None, self),
+            Statement::Set(None) => Ok(show::settings(&self.config)),
+            Statement::Set(Some((key, value))) => self.config.set(&key, &value).map(|()| Outcome::Done),
+            Statement::Reset(None) => {
+                self.config.reset_all();
+                Ok(Outcome::Done)
+            }
+            Statement::Reset(Some(key)) => {
+                self.config.reset(&key);
+                Ok(Outcome::Done)
+            }
+            Statement::Explain(explain) => self.explain(&explain),
+        }
+    }
+
+    fn select(&self, query: &Query) -> Result<Outcome> {
+        let (sink, collected) = runtime::collect();
+        let planned = planner::plan_query(query, &self.context(), sink)?;
+        let Planned { schema, changelog, bounded, .. } = planned;
+        let job = self.start(planned.stream, "collect")?;
+        let batch = self.config.is_batch();
+        Ok(Outcome::Query(RunningQuery { schema, changelog, bounded, batch, results: collected.results(job) }))
+    }
+
+    fn insert(&self, inserts: &[Insert]) -> Result<Outcome> {
+        let planned = planner::plan_inserts(inserts, &self.context())?;
+        let targets = inserts.iter().map(|i| i.table.parts.join(".")).collect::<Vec<_>>();
+        self.start(planned.stream, &format!("insert-into_{}", targets.join(","))).map(Outcome::Job)
+    }
+
+    fn start(&self, plan: crate::plan::StreamPlan, default_name: &str) -> Result<JobHandle> {
+        let options = JobOptions {
+            name: self.config.get("pipeline.name").unwrap_or(default_name).to_string(),
+            clock: self.clock.clone(),
+            runtime: self.runtime.clone(),
+            max_parallelism: self.config.max_parallelism(),
+        };
+        runtime::start(plan, options)
+    }
+
+    fn create_table(&mut self, create: &CreateTable) -> Result<Outcome> {
+        let name = self.tables.resolve(&create.name)?;
+        let definition = if let Some(like) = &create.like {
+            let (source_name, source) = self.tables.get(&like.source)?;
+            let Object::Table(source) = source else {
+                return Err(Error::user(format!("{source_name} is a view; LIKE copies tables only."))
+                    .at(like.source.span));
+            };
+            sql::merge_like(create.definition()?, &source, &like.rules)?
+        } else {
+            create.definition()?
+        };
+        if !definition.options.contains_key("connector") && !has_catalog_properties(&definition.options) {
+            let known = self.connectors.names().collect::<Vec<_>>().join(", ");
+            return Err(Error::user(format!(
+                "Table options do not contain an option key 'connector', so it is unknown where {name} is."
+            ))
+            .with_hint(format!("Add WITH ('connector' = '…'); there are: {known}."))
+            .at(create.name.span));
+        }
+        planner::resolve_table(&name, &definition, &self.context())
+            .map_err(|e| e.at(create.watermark.as_ref().and_then(|w| w.2)).at(create.name.span))?;
+        self.tables.create(&create.name, create.temporary, create.if_not_exists, Object::Table(definition))?;
+        Ok(Outcome::Done)
+    }
+
+    fn create_view(&mut self, create: &CreateView) -> Result<Outcome> {
+        let schema = planner::query_schema(&create.query, &self.context())?;
+        if !create.columns.is_empty() && create.columns.len() != schema.fields().len() {
+            return Err(Error::user(format!(
+                "The view names {} columns but its query gives {}.",
+                create.columns.len(),
+                schema.fields().len()
+            ))
+            .at(create.name.span));
+        }
+        let (catalog, database) = self.tables.current();
+        let columns = if create.columns.is_empty() {
+            schema.fields().iter().map(|f| (f.name().clone(), None)).collect()
+        } else {
+            create.columns.clone()
+        };
+        let view = ViewDefinition {
+            query: create.query.text.clone(),
+            columns,
+            comment: create.comment.clone(),
+            catalog: catalog.to_string(),
+            database: database.to_string(),
+        };
+        self.tables.create(&create.name, create.temporary, create.if_not_exists, Object::View(view))?;
+        Ok(Outcome::Done)
+    }
+
+    fn explain(&self, explain: &Explain) -> Result<Outcome> {
+        let context = self.context();
+        let planned = match explain.statement.as_ref() {
+            Statement::Query(query) => planner::plan_query(query, &context, runtime::collect().0)?,
+            Statement::Insert(insert) => planner::plan_inserts(std::slice::from_ref(insert), &context)?,
+            Statement::StatementSet(inserts) => planner::plan_inserts(inserts, &context)?,
+            _ => {
+                return Err(Error::user("EXPLAIN takes a query, an INSERT or a STATEMENT SET.")
+                    .with_hint("Write EXPLAIN SELECT …"));
+            }
+        };
+        if explain.json_plan {
+            return Err(Error::unsupported("JSON_EXECUTION_PLAN", "Write EXPLAIN or EXPLAIN CHANGELOG_MODE."));
+        }
+        Ok(show::text_rows("result", [planned.explain(explain.changelog_mode)]))
+    }
+
+    fn context(&self) -> PlannerContext<'_> {
+        PlannerContext {
+            tables: &self.tables,
+            connectors: &self.connectors,
+            config: &self.config,
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The settings, to be changed.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// Names that completion offers: tables and views of the current database.
+    pub fn tables(&self) -> Vec<String> {
+        let (catalog, database) = self.tables.current();
+        let here = |n: &ObjectName| n.catalog == catalog && n.database == database;
+        self.tables.names().into_iter().filter(here).map(|n| n.object).collect()
+    }
+
+    /// Column names of a table, for completion; empty if there is none of that name.
+    pub fn columns(&self, table: &str) -> Vec<String> {
+        match self.tables.find(&[table.to_string()]) {
+            Ok(Some((_, Object::Table(t)))) => t.columns.into_iter().map(|c| c.name).collect(),
+            Ok(Some((_, Object::View(v)))) => v.columns.into_iter().map(|c| c.0).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The connectors, for completion of options.
+    pub fn connectors(&self) -> &ConnectorRegistry {
+        &self.connectors
+    }
+
+    /// Names of all functions, for completion.
+    pub fn functions(&self) -> Vec<String> {
+        FunctionRegistry::new(self.clock.clone(), self.config.zone()).names().iter().map(|n| n.to_string()).collect()
+    }
+}
+
+/// Whether the options are those of a table written by Glue's own tools rather than by DDL.
+fn has_catalog_properties(options: &catalog::Options) -> bool {
+    options.keys().any(|k| k == "flink.connector" || k.starts_with("managed-flink."))
+}
+
+/// Words for an object's kind in messages.
+fn kind_word(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::View => "View",
+        _ => "Table",
+    }
+}
