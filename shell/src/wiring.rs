@@ -1,0 +1,96 @@
+//! The composition root: the only file that names catalogs, connectors and the clock together.
+
+use crate::args::{Args, Output};
+use crate::interrupt::Interrupt;
+use crate::script::Failed;
+use catalog::{Catalog, MemoryCatalog, SqliteCatalog};
+use engine::runtime::JobHandle;
+use engine::session::SessionOptions;
+use engine::time::SystemClock;
+use engine::{Error, Session};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Threads for connectors over asynchronous clients.
+const ASYNC_THREADS: usize = 2;
+/// Name of the catalog that always exists, Flink's.
+const DEFAULT_CATALOG: &str = "default_catalog";
+
+/// All that a run of the binary holds.
+pub struct Process {
+    /// The session in which statements are executed.
+    pub session: Session,
+    /// How results are shown.
+    pub output: Output,
+    /// `-D`: values of `${name}` in scripts.
+    pub variables: BTreeMap<String, String>,
+    /// Whether standard output is a terminal.
+    pub terminal: bool,
+    /// Ctrl-C.
+    pub interrupt: Interrupt,
+    /// INSERT jobs that the shell has started; they stop with it.
+    pub background: Vec<JobHandle>,
+    /// Where history and such live.
+    pub data_folder: PathBuf,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Process {
+    /// Puts everything together as the command line says.
+    pub fn start(args: &Args) -> Result<Self, Failed> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(ASYNC_THREADS)
+            .enable_all()
+            .build()
+            .map_err(|e| Error::external(format!("Threads cannot be started: {e}.")))?;
+        let interrupt = Interrupt::listen(runtime.handle());
+        let data_folder = data_folder();
+        let catalog = open_catalog(args, &data_folder)?;
+        let mut session = Session::new(SessionOptions {
+            catalogs: vec![catalog],
+            connectors: connectors::registry(),
+            clock: Arc::new(SystemClock),
+            runtime: runtime.handle().clone(),
+        });
+        let mut variables = BTreeMap::new();
+        for (key, value) in &args.define {
+            if engine::Config::is_known(key) {
+                session.config_mut().set(key, value)?;
+            }
+            variables.insert(key.clone(), value.clone());
+        }
+        let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+        let output = match args.output {
+            Some(Output::Table) if !terminal => Output::Tableau,
+            Some(output) => output,
+            None if terminal => Output::Table,
+            None => Output::Tableau,
+        };
+        Ok(Self { session, output, variables, terminal, interrupt, background: Vec::new(), data_folder, _runtime: runtime })
+    }
+}
+
+/// `$XDG_DATA_HOME/runnel`, or `~/.local/share/runnel`.
+fn data_folder() -> PathBuf {
+    let xdg = std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
+    xdg.or_else(home).unwrap_or_else(std::env::temp_dir).join("runnel")
+}
+
+fn open_catalog(args: &Args, data_folder: &std::path::Path) -> Result<Arc<dyn Catalog>, Failed> {
+    let path = args.catalog.clone().or_else(|| std::env::var_os("RUNNEL_CATALOG").map(PathBuf::from));
+    if matches!(args.command, Some(crate::args::Command::Tour)) && path.is_none() {
+        // The tour's tables are nobody's to keep.
+        return Ok(Arc::new(MemoryCatalog::new(DEFAULT_CATALOG)));
+    }
+    let path = path.unwrap_or_else(|| data_folder.join("catalog.db"));
+    if path.as_os_str() == "memory" {
+        return Ok(Arc::new(MemoryCatalog::new(DEFAULT_CATALOG)));
+    }
+    let catalog = SqliteCatalog::open(DEFAULT_CATALOG, &path).map_err(|e| {
+        Error::from(e).with_hint("Name another file with --catalog, or write --catalog memory to keep nothing.")
+    })?;
+    Ok(Arc::new(catalog))
+}
