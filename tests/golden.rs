@@ -1,0 +1,179 @@
+//! Golden cases: queries whose answers were recorded from real Flink (golden/record.sh), run straight and at
+//! parallelism 4, each with the same answer.
+//!
+//! `-- order: ordered` compares changes in order (at parallelism 4: the folded table); `sorted` compares them as a
+//! set, since Flink fixes no order between keys. Column types are compared without lengths of CHAR and VARCHAR
+//! and without nullability.
+
+use engine::message::RowKind;
+use std::path::{Path, PathBuf};
+use tests::{Answer, Change, Runner, materialized};
+
+/// One recorded query: types and changes, or that Flink refuses it.
+#[derive(Debug)]
+enum Recorded {
+    Answer { types: Vec<String>, names: Vec<String>, changes: Vec<Change> },
+    Error(String),
+}
+
+fn cases(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(cases(&path));
+        } else if path.extension().is_some_and(|e| e == "sql") && path.with_extension("out").exists() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn recorded(path: &Path) -> Vec<Recorded> {
+    let text = std::fs::read_to_string(path.with_extension("out")).unwrap();
+    let mut all = Vec::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if let Some(error) = line.strip_prefix("!! error: ") {
+            all.push(Recorded::Error(error.to_string()));
+        } else if let Some(head) = line.strip_prefix("== query ") {
+            let types = head.split_once('[').unwrap().1.strip_suffix(']').unwrap();
+            let split = |l: &str| l.split('|').map(|c| c.trim().to_string()).collect::<Vec<_>>();
+            if let Some(error) = lines.peek().and_then(|l| l.strip_prefix("!! error: ")) {
+                all.push(Recorded::Error(error.to_string()));
+                lines.next();
+                continue;
+            }
+            let header = split(lines.next().unwrap());
+            let mut changes = Vec::new();
+            while let Some(row) = lines.peek().filter(|l| l.starts_with('|')) {
+                let cells = split(row);
+                let kind = match cells[1].as_str() {
+                    "+I" => RowKind::Insert,
+                    "-U" => RowKind::UpdateBefore,
+                    "+U" => RowKind::UpdateAfter,
+                    "-D" => RowKind::Delete,
+                    other => panic!("{other}"),
+                };
+                changes.push((kind, cells[2..cells.len() - 1].to_vec()));
+                lines.next();
+            }
+            let names = header[2..header.len() - 1].to_vec();
+            all.push(Recorded::Answer { types: types_of(types), names, changes });
+        }
+    }
+    all
+}
+
+/// A list of types, cut at commas outside brackets, without lengths of texts and nullability.
+fn types_of(text: &str) -> Vec<String> {
+    let mut types = vec![String::new()];
+    let mut depth = 0;
+    for c in text.chars() {
+        match c {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth -= 1,
+            ',' if depth == 0 => {
+                types.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        types.last_mut().unwrap().push(c);
+    }
+    types.iter().map(|t| loose(t.trim())).collect()
+}
+
+fn loose(text: &str) -> String {
+    let mut text = text.replace(" NOT NULL", "").replace('`', "");
+    for word in ["VARCHAR(", "CHAR("] {
+        while let Some(at) = text.find(word) {
+            let end = text[at..].find(')').unwrap() + at;
+            text.replace_range(at..=end, "STRING");
+        }
+    }
+    text
+}
+
+fn sorted(changes: &[Change]) -> Vec<Change> {
+    let mut changes = changes.to_vec();
+    changes.sort_by(|a, b| a.0.short().cmp(b.0.short()).then_with(|| a.1.cmp(&b.1)));
+    changes
+}
+
+fn shown(changes: &[Change]) -> String {
+    changes.iter().map(|(k, r)| format!("{} {}\n", k.short(), r.join(" | "))).collect()
+}
+
+fn trimmed(answer: Answer) -> Answer {
+    let changes = answer
+        .changes
+        .into_iter()
+        .map(|(k, r)| (k, r.iter().map(|c| c.trim().to_string()).collect()))
+        .collect();
+    Answer { changes, ..answer }
+}
+
+fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<String>) {
+    let case = std::fs::read_to_string(path).unwrap();
+    let tables = std::fs::read_to_string(folder.join("tables.sql")).unwrap();
+    let text = format!("SET 'parallelism.default' = '{parallelism}';\n{tables}\n{case}");
+    let text = text.replace("${DATA}", &folder.join("data").display().to_string());
+    let recorded = recorded(path);
+    let answers = Runner::new().run(&text);
+    let name = path.strip_prefix(folder).unwrap().display();
+    if answers.len() != recorded.len() {
+        failures.push(format!("{name}: {} answers, Flink gives {}: {answers:#?}", answers.len(), recorded.len()));
+        return;
+    }
+    let ordered = case.contains("-- order: ordered");
+    for (number, (answer, recorded)) in answers.into_iter().zip(recorded).enumerate() {
+        let place = format!("{name} query {} at parallelism {parallelism}", number + 1);
+        match (answer, recorded) {
+            (Err(_), Recorded::Error(_)) => {}
+            (Ok(a), Recorded::Error(e)) => failures.push(format!("{place}: Flink refuses ({e}), we give {a:?}")),
+            (Err(e), Recorded::Answer { .. }) => failures.push(format!("{place}: {e} ({:?})", e.hint())),
+            (Ok(answer), Recorded::Answer { types, names, changes }) => {
+                let answer = trimmed(answer);
+                let ours = answer.types.iter().map(|t| loose(t)).collect::<Vec<_>>();
+                if ours != types {
+                    failures.push(format!("{place}: types\n  ours  {ours:?}\n  Flink {types:?}"));
+                }
+                if answer.names != names {
+                    failures.push(format!("{place}: names {:?}, Flink {names:?}", answer.names));
+                }
+                let equal = match (ordered, parallelism) {
+                    (true, 1) => answer.changes == changes,
+                    (true, _) => materialized(&answer.changes) == materialized(&changes),
+                    (false, _) => sorted(&answer.changes) == sorted(&changes),
+                };
+                if !equal {
+                    let (ours, theirs) = (shown(&answer.changes), shown(&changes));
+                    failures.push(format!("{place}:\n--- ours\n{ours}--- Flink\n{theirs}"));
+                }
+            }
+        }
+    }
+}
+
+fn run(parallelism: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let mut failures = Vec::new();
+    let cases = cases(&folder);
+    assert!(cases.len() >= 10, "the golden cases are gone");
+    for case in &cases {
+        check(&folder, case, parallelism, &mut failures);
+    }
+    assert!(failures.is_empty(), "{} differences:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn answers_are_flinks() {
+    run(1);
+}
+
+#[test]
+fn answers_are_flinks_at_parallelism_4() {
+    run(4);
+}

@@ -1,0 +1,8 @@
+-- order: sorted
+SELECT window_start, window_end, COUNT(*) AS n, SUM(v) AS s FROM TABLE(TUMBLE(TABLE Late, DESCRIPTOR(ts), INTERVAL '10' SECONDS)) GROUP BY window_start, window_end;
+SELECT TUMBLE_START(ts, INTERVAL '10' SECOND) AS w, COUNT(*) AS n, SUM(v) AS s FROM Late GROUP BY TUMBLE(ts, INTERVAL '10' SECOND);
+SELECT window_start, window_end, COUNT(*) AS n, SUM(v) AS s FROM TABLE(HOP(TABLE Late, DESCRIPTOR(ts), INTERVAL '2' SECONDS, INTERVAL '4' SECONDS)) GROUP BY window_start, window_end;
+SELECT window_start, window_end, COUNT(*) AS n, SUM(v) AS s FROM TABLE(CUMULATE(TABLE Late, DESCRIPTOR(ts), INTERVAL '2' SECONDS, INTERVAL '6' SECONDS)) GROUP BY window_start, window_end;
+SELECT SESSION_START(ts, INTERVAL '2' SECOND), SESSION_END(ts, INTERVAL '2' SECOND), COUNT(*) AS n, SUM(v) AS s FROM Late GROUP BY SESSION(ts, INTERVAL '2' SECOND);
+SELECT window_start, window_end, COUNT(*) AS n, SUM(v) AS s FROM TABLE(SESSION(TABLE Late, DESCRIPTOR(ts), INTERVAL '2' SECONDS)) GROUP BY window_start, window_end;
+SELECT window_start, COUNT(*) AS n FROM TABLE(TUMBLE(TABLE Late, DESCRIPTOR(ts), INTERVAL '10' SECONDS)) GROUP BY window_start;

@@ -1,0 +1,6 @@
+-- order: sorted
+SELECT sid, window_start, window_end, COUNT(*) AS n FROM TABLE(SESSION(TABLE Bid PARTITION BY sid, DESCRIPTOR(ts), INTERVAL '3' MINUTES)) GROUP BY sid, window_start, window_end;
+SELECT window_start, window_end, COUNT(*) AS n FROM TABLE(SESSION(TABLE Bid, DESCRIPTOR(ts), INTERVAL '3' MINUTES)) GROUP BY window_start, window_end;
+SELECT u, window_start, window_end, window_time, COUNT(*) FROM TABLE(SESSION(TABLE Sess PARTITION BY u, DESCRIPTOR(ts), INTERVAL '5' SECONDS)) GROUP BY u, window_start, window_end, window_time;
+SELECT u, SESSION_START(ts, INTERVAL '5' SECOND), SESSION_END(ts, INTERVAL '5' SECOND), SESSION_ROWTIME(ts, INTERVAL '5' SECOND), COUNT(*) FROM Sess GROUP BY u, SESSION(ts, INTERVAL '5' SECOND);
+SELECT k, SESSION_START(ts, INTERVAL '2' SECOND) AS s, SESSION_END(ts, INTERVAL '2' SECOND) AS e, COUNT(DISTINCT t), MIN(i), MAX(d), SUM(f) FROM Timed GROUP BY k, SESSION(ts, INTERVAL '2' SECOND);
