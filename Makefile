@@ -1,0 +1,48 @@
+# Runnel's commands. `make run` and `make test` each do all that a fresh Debian or Ubuntu machine with Rust needs.
+
+# Ports of the test components; override them in the environment or on the command line.
+RUNNEL_KAFKA_PORT   ?= 19092
+RUNNEL_KINESIS_PORT ?= 14568
+RUNNEL_MOTO_PORT    ?= 15000
+SERVICES_DIR        ?= target/services
+
+.PHONY: help run build test lint packages packages-test services services-down
+
+help:
+	@echo "make run            build the release binary and open the shell on a tour"
+	@echo "make test           get what the tests need, start the test components, run all tests, stop them"
+	@echo "make lint           formatting and lints, as CI runs them"
+	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
+
+run: build
+	@target/release/runnel tour
+
+build: packages
+	@cargo build --workspace --release
+
+# What building needs: a C compiler, make, pkg-config, OpenSSL and zlib headers (librdkafka, SQLite).
+packages:
+	@tools/packages.sh gcc g++ make pkg-config perl libssl-dev zlib1g-dev
+
+# What the test components need besides.
+packages-test: packages
+	@tools/packages.sh curl java:openjdk-17-jre-headless mvn:maven node:nodejs npm python3 python3-pip python3-venv
+
+test: packages-test
+	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
+	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) tools/test.sh
+
+lint:
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+
+services: packages-test
+	@tests/services/kafka.sh start $(SERVICES_DIR) $(RUNNEL_KAFKA_PORT)
+	@tests/services/kinesis.sh start $(SERVICES_DIR) $(RUNNEL_KINESIS_PORT)
+	@tests/services/moto.sh start $(SERVICES_DIR) $(RUNNEL_MOTO_PORT)
+	@echo "Kafka 127.0.0.1:$(RUNNEL_KAFKA_PORT) · Kinesis http://127.0.0.1:$(RUNNEL_KINESIS_PORT) · moto http://127.0.0.1:$(RUNNEL_MOTO_PORT)"
+
+services-down:
+	@tests/services/kafka.sh stop $(SERVICES_DIR) $(RUNNEL_KAFKA_PORT)
+	@tests/services/kinesis.sh stop $(SERVICES_DIR) $(RUNNEL_KINESIS_PORT)
+	@tests/services/moto.sh stop $(SERVICES_DIR) $(RUNNEL_MOTO_PORT)
