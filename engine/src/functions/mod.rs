@@ -6,9 +6,14 @@
 mod aggregate;
 pub mod calendar;
 mod cast;
+mod chance;
 mod clock;
+mod codecs;
+mod common;
+mod conditional;
 pub mod decimal;
 pub mod field;
+mod math;
 mod operators;
 mod parse;
 mod patterns;
@@ -16,6 +21,7 @@ mod regexes;
 mod registry;
 mod replace;
 mod scalar;
+mod strings;
 mod syntax;
 pub mod text;
 
@@ -26,5 +32,16 @@ pub use scalar::{carry, evaluation_error};
 
 /// Every scalar function.
 fn families() -> impl Iterator<Item = &'static scalar::Function> {
-    [clock::FUNCTIONS, operators::FUNCTIONS, patterns::FUNCTIONS].into_iter().flatten()
+    [
+        chance::FUNCTIONS,
+        clock::FUNCTIONS,
+        codecs::FUNCTIONS,
+        conditional::FUNCTIONS,
+        math::FUNCTIONS,
+        operators::FUNCTIONS,
+        patterns::FUNCTIONS,
+        strings::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
 }

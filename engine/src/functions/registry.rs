@@ -25,7 +25,7 @@ impl FunctionRegistry {
     /// The functions, which read `clock` when evaluated (NOW(), PROCTIME(), …) and take `zone` for the
     /// session's (`table.local-time-zone`).
     pub fn new(clock: Arc<dyn Clock>, zone: Tz) -> Self {
-        let env = Environment { clock, zone };
+        let env = Environment::new(clock, zone);
         let mut scalars = HashMap::new();
         let mut names = Vec::new();
         for function in families() {

@@ -30,7 +30,7 @@ pub fn replace_one(expr: Expr, zone: Tz) -> Transformed<Expr> {
 
 fn pattern(name: &'static str, like: Like, zone: Tz) -> Expr {
     let Some(function) = families().find(|f| f.name == name) else { return Expr::Like(like) };
-    let env = Environment { clock: Arc::new(crate::time::MockClock::at(0)), zone };
+    let env = Environment::new(Arc::new(crate::time::MockClock::at(0)), zone);
     let mut args = vec![*like.expr, *like.pattern];
     if let Some(c) = like.escape_char {
         args.push(lit(ScalarValue::Utf8(Some(c.to_string()))));

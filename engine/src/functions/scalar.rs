@@ -1,6 +1,7 @@
 //! One scalar function: its arguments, the type of its result, its evaluation over arrays, and how DataFusion
 //! sees it.
 
+use super::chance::Chance;
 use super::field;
 use crate::error::Error;
 use crate::time::Clock;
@@ -22,6 +23,16 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// `table.local-time-zone`.
     pub zone: Tz,
+    /// What RAND and UUID draw from.
+    pub(super) chance: Arc<Chance>,
+}
+
+impl Environment {
+    /// With random numbers that follow from the clock's time now.
+    pub fn new(clock: Arc<dyn Clock>, zone: Tz) -> Self {
+        let chance = Arc::new(Chance::new(clock.now_ms()));
+        Self { clock, zone, chance }
+    }
 }
 
 /// Makes an error of ours one that DataFusion carries; [`evaluation_error`] takes it out again.
@@ -278,6 +289,12 @@ impl Call<'_> {
     /// Numbers as `T`. A time keeps its unit only if `T` is its own type.
     pub fn values<T: ArrowPrimitiveType>(&self, i: usize) -> Result<Values<T>> {
         let (array, constant) = self.typed(i, &T::DATA_TYPE)?;
+        Ok(Values { array: array.as_primitive::<T>().clone(), constant })
+    }
+
+    /// Numbers of the type `to`, which has parameters beyond `T` (a DECIMAL's scale).
+    pub fn values_as<T: ArrowPrimitiveType>(&self, i: usize, to: &DataType) -> Result<Values<T>> {
+        let (array, constant) = self.typed(i, to)?;
         Ok(Values { array: array.as_primitive::<T>().clone(), constant })
     }
 

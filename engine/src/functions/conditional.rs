@@ -1,0 +1,102 @@
+//! IF, COALESCE, GREATEST and other choices; TYPEOF.
+
+use super::common::{argument_rows, common_field};
+use super::field;
+use super::scalar::{Binding, Call, Function, Kind, result};
+use arrow::array::*;
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{SortOptions, is_null, nullif};
+use arrow::datatypes::*;
+use datafusion_common::{Result, ScalarValue};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+const ANY: Kind = Kind::Any;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::new("IF", &[Kind::Boolean, ANY, ANY], |b| common(b, 1), if_then_else),
+    Function::new("IFNULL", &[ANY, ANY], coalesce_type, coalesce),
+    Function::new("COALESCE", &[ANY], coalesce_type, coalesce).variadic(),
+    Function::new("NULLIF", &[ANY, ANY], nullif_type, null_if),
+    Function::new("GREATEST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Greater)).variadic(),
+    Function::new("LEAST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Less)).variadic(),
+    Function::new("TYPEOF", &[ANY, Kind::Boolean], result::nullable_text, type_of).optional(1),
+];
+
+fn common(b: &Binding<'_>, from: usize) -> Result<Field> {
+    match common_field(b.fields[from..].iter().map(AsRef::as_ref)) {
+        Some(f) => Ok(field::like(&f, f.is_nullable())),
+        None => b.refuse("they have no type in common; CAST one of them."),
+    }
+}
+
+fn if_then_else(call: &Call<'_>) -> Result<ArrayRef> {
+    let condition = call.flag(0)?;
+    let mask = BooleanArray::from_iter((0..call.rows).map(|row| Some(condition.get(row) == Some(true))));
+    let (a, b) = (argument_rows(call, 1, call.field)?, argument_rows(call, 2, call.field)?);
+    Ok(zip(&mask, &a, &b)?)
+}
+
+fn coalesce_type(b: &Binding<'_>) -> Result<Field> {
+    let common = common(b, 0)?;
+    let nullable = b.fields.iter().all(|f| f.is_nullable() || f.data_type().is_null());
+    Ok(field::like(&common, nullable))
+}
+
+fn coalesce(call: &Call<'_>) -> Result<ArrayRef> {
+    let mut out = argument_rows(call, 0, call.field)?;
+    for i in 1..call.len() {
+        if out.null_count() == 0 {
+            break;
+        }
+        let next = argument_rows(call, i, call.field)?;
+        out = zip(&is_null(&out)?, &next, &out)?;
+    }
+    Ok(out)
+}
+
+fn nullif_type(b: &Binding<'_>) -> Result<Field> {
+    common(b, 0)?;
+    Ok(field::like(&b.fields[0], true))
+}
+
+fn null_if(call: &Call<'_>) -> Result<ArrayRef> {
+    let a = call.array(0)?;
+    let Some(common) = common_field(call.fields.iter().map(AsRef::as_ref)) else { return Ok(a) };
+    let (x, y) = (argument_rows(call, 0, &common)?, argument_rows(call, 1, &common)?);
+    let compare = make_comparator(&x, &y, SortOptions::default())?;
+    let equal = BooleanArray::from_iter(
+        (0..call.rows).map(|row| Some(x.is_valid(row) && y.is_valid(row) && compare(row, row).is_eq())),
+    );
+    Ok(nullif(&a, &equal)?)
+}
+
+/// NULL where any argument is.
+fn extreme(call: &Call<'_>, wanted: Ordering) -> Result<ArrayRef> {
+    let mut best = argument_rows(call, 0, call.field)?;
+    for i in 1..call.len() {
+        let next = argument_rows(call, i, call.field)?;
+        let better =
+            {
+                let compare = make_comparator(&next, &best, SortOptions::default())?;
+                BooleanArray::from_iter((0..call.rows).map(|row| {
+                    Some(best.is_valid(row) && (next.is_null(row) || compare(row, row) == wanted))
+                }))
+            };
+        best = zip(&better, &next, &best)?;
+    }
+    Ok(best)
+}
+
+fn type_of(call: &Call<'_>) -> Result<ArrayRef> {
+    let text = match call.args.first() {
+        Some(datafusion_expr::ColumnarValue::Scalar(ScalarValue::Utf8(Some(t))))
+            if field::declared(&call.fields[0]).is_none() =>
+        {
+            format!("CHAR({}) NOT NULL", t.chars().count())
+        }
+        _ => field::type_text(&call.fields[0]),
+    };
+    let out: StringArray = (0..call.rows).map(|_| Some(text.as_str())).collect();
+    Ok(Arc::new(out))
+}
