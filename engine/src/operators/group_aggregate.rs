@@ -1,30 +1,226 @@
-//! GroupAggregate: being written.
+//! Aggregation without windows: a changelog of each group's value.
 
-use super::{Collector, Operator, OperatorContext};
-use crate::error::{Error, Result};
-use crate::message::ChangeBatch;
+use super::aggregates::{self, Accumulators, Aggregates};
+use super::rows::{MAX_BATCH_ROWS, batch};
+use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use crate::error::Result;
+use crate::message::{ChangeBatch, RowKind};
 use crate::plan::GroupAggregateNode;
+use crate::state::KeyTable;
+use crate::state::accumulator::Changes;
+use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{SortOptions, concat, take};
 use arrow::datatypes::SchemaRef;
+use arrow::array::make_comparator;
+use std::sync::Arc;
 
-/// Being written.
-pub struct GroupAggregate;
+/// Counts and aggregates rows by key, for as long as the job runs. As Flink does without mini-batches, each row
+/// tells its own change: `+I` for the first row of a key, then `-U` and `+U` where a value has changed, and `-D`
+/// when the last row of a key is taken back. A row taken back of a key that is not known is dropped.
+///
+/// The rows of a batch are still worked off column by column: each aggregate gives the values before and after
+/// every row, and from these two columns the changes are picked.
+pub struct GroupAggregate {
+    keys: Vec<usize>,
+    aggregates: Aggregates,
+    retracts: bool,
+    update_before: bool,
+    at_end_only: bool,
+    output: SchemaRef,
+    table: KeyTable,
+    accumulators: Accumulators,
+    /// Rows of each group.
+    counts: Vec<i64>,
+    groups: Vec<u32>,
+}
 
 impl GroupAggregate {
-    /// Being written.
+    /// Columns of `output`: keys, then aggregates.
+    ///
+    /// Errors: an aggregate, or a key's type, that cannot be run.
     pub fn new(node: &GroupAggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let _ = (node, input, output);
-        Err(Error::internal("GroupAggregate is being written"))
+        let aggregates = Aggregates::new(&node.aggregates, &input, node.retracts)?;
+        let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
+        Ok(Self {
+            keys: node.keys.clone(),
+            accumulators: aggregates.make()?,
+            aggregates,
+            retracts: node.retracts,
+            update_before: node.update_before,
+            at_end_only: node.at_end_only,
+            output,
+            table: KeyTable::new(&types)?,
+            counts: Vec::new(),
+            groups: Vec::new(),
+        })
     }
+
+    /// What each row does to its group's count. Rows taken back of unknown keys do nothing.
+    fn count(&mut self, input: &ChangeBatch) -> Counted {
+        let rows = input.num_rows();
+        let mut counted =
+            Counted { signs: vec![1; rows], clears: Vec::new(), first: Vec::with_capacity(rows) };
+        let kinds = input.kinds().filter(|_| self.retracts);
+        for (row, group) in self.groups.iter().enumerate() {
+            let count = &mut self.counts[*group as usize];
+            counted.first.push(*count == 0);
+            if kinds.is_none_or(|k| k[row].is_addition()) {
+                *count += 1;
+            } else if *count == 0 {
+                counted.signs[row] = 0;
+            } else {
+                *count -= 1;
+                counted.signs[row] = -1;
+                if *count == 0 {
+                    counted.clears.resize(rows, false);
+                    counted.clears[row] = true;
+                }
+            }
+        }
+        counted
+    }
+
+    /// Which rows of two arrays differ in any column.
+    fn changed(values: &[(ArrayRef, ArrayRef)], rows: usize) -> Result<BooleanBuffer> {
+        let mut changed = BooleanBuffer::new_unset(rows);
+        for (before, after) in values {
+            let differs = if before.data_type().is_nested() {
+                let compare = make_comparator(before, after, SortOptions::default());
+                // Values that cannot be compared are told again rather than kept back.
+                compare.map_or_else(
+                    |_| BooleanBuffer::new_set(rows),
+                    |compare| BooleanBuffer::collect_bool(rows, |row| compare(row, row).is_ne()),
+                )
+            } else {
+                distinct(before, after)?.values().clone()
+            };
+            changed = &changed | &differs;
+        }
+        Ok(changed)
+    }
+
+    fn emit_changes(
+        &self,
+        input: &ChangeBatch,
+        counted: &Counted,
+        values: &[(ArrayRef, ArrayRef)],
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        let rows = input.num_rows();
+        let changed = Self::changed(values, rows)?;
+        // Row `r` of the values before is `r` here, of the values after `rows + r`.
+        let mut picks: Vec<u32> = Vec::with_capacity(rows);
+        let mut kinds: Vec<RowKind> = Vec::with_capacity(rows);
+        for row in 0..rows {
+            let (before, after) = (row as u32, (rows + row) as u32);
+            if counted.signs[row] == 0 {
+                continue;
+            }
+            if counted.clears.get(row) == Some(&true) {
+                picks.push(before);
+                kinds.push(RowKind::Delete);
+            } else if counted.first[row] {
+                picks.push(after);
+                kinds.push(RowKind::Insert);
+            } else if changed.value(row) {
+                if self.update_before {
+                    picks.push(before);
+                    kinds.push(RowKind::UpdateBefore);
+                }
+                picks.push(after);
+                kinds.push(RowKind::UpdateAfter);
+            }
+        }
+        if picks.is_empty() {
+            return Ok(());
+        }
+        let key_rows = UInt32Array::from_iter_values(picks.iter().map(|p| p % rows as u32));
+        let picks = UInt32Array::from(picks);
+        let mut columns = Vec::with_capacity(self.output.fields().len());
+        for key in &self.keys {
+            columns.push(take(input.records().column(*key), &key_rows, None)?);
+        }
+        for (before, after) in values {
+            columns.push(take(&concat(&[before.as_ref(), after.as_ref()])?, &picks, None)?);
+        }
+        let records = batch(&self.output, columns, kinds.len())?;
+        out.emit(ChangeBatch::new(records, kinds))
+    }
+
+    fn emit_all(&self, groups: &[u32], out: &mut dyn Collector) -> Result<()> {
+        for groups in groups.chunks(MAX_BATCH_ROWS) {
+            let mut columns = self.table.keys(groups)?;
+            columns.extend(aggregates::evaluate(&self.accumulators, groups)?);
+            out.emit(ChangeBatch::inserts(batch(&self.output, columns, groups.len())?))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the rows of a batch do to their groups.
+struct Counted {
+    signs: Vec<i8>,
+    /// Whether the row was its group's last. Empty if no row was.
+    clears: Vec<bool>,
+    /// Whether the group had no rows before.
+    first: Vec<bool>,
 }
 
 impl Operator for GroupAggregate {
     fn process(
         &mut self,
         _: usize,
-        _: ChangeBatch,
+        input: ChangeBatch,
         _: &OperatorContext,
-        _: &mut dyn Collector,
+        out: &mut dyn Collector,
     ) -> Result<()> {
-        Err(Error::internal("GroupAggregate is being written"))
+        let rows = input.num_rows();
+        if rows == 0 {
+            return Ok(());
+        }
+        if !self.retracts {
+            super::rows::inserts_only(&input, "An aggregate that was planned for inserts")?;
+        }
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(input.records().column(*k))).collect();
+        self.table.intern(&keys, rows, &mut self.groups)?;
+        let slots = self.table.slots();
+        self.counts.resize(slots, 0);
+        aggregates::resize(&mut self.accumulators, slots);
+        let counted = self.count(&input);
+        if self.at_end_only && input.kinds().is_none() {
+            return self.aggregates.update(&mut self.accumulators, input.records(), &self.groups);
+        }
+        let changes = Changes { signs: &counted.signs, clears: &counted.clears };
+        let values =
+            self.aggregates.change(&mut self.accumulators, input.records(), &self.groups, changes)?;
+        if !self.at_end_only {
+            self.emit_changes(&input, &counted, &values, out)?;
+        }
+        if self.retracts {
+            let counts = &self.counts;
+            let gone: Vec<u32> = self.groups.iter().copied().filter(|g| counts[*g as usize] == 0).collect();
+            self.table.remove(gone);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        if !self.at_end_only {
+            return Ok(());
+        }
+        if self.keys.is_empty() && self.table.is_empty() {
+            // The aggregate of no rows is a row.
+            self.table.intern(&[], 1, &mut self.groups)?;
+            aggregates::resize(&mut self.accumulators, self.table.slots());
+        }
+        let groups: Vec<u32> = self.table.groups().collect();
+        self.emit_all(&groups, out)
+    }
+
+    fn status(&self) -> OperatorStatus {
+        let bytes = self.table.size() + aggregates::size(&self.accumulators) + self.counts.capacity() * 8;
+        OperatorStatus { state_bytes: bytes as u64, ..OperatorStatus::default() }
     }
 }

@@ -5,15 +5,23 @@
 //! `X::new(&node, input, output)`, with `&[SchemaRef]` where there are several inputs. [`Values`] is no
 //! operator but an iterator of batches, for the task that stands in for a source.
 
+mod aggregates;
 mod calc;
 mod group_aggregate;
 mod limit;
+mod local_time;
 pub(crate) mod rows;
+mod session_aggregate;
+mod sessions;
+mod slice_aggregate;
 mod union;
 mod values;
 mod window_aggregate;
 mod window_join;
 mod window_table;
+
+#[cfg(test)]
+mod testing;
 
 pub use calc::Calc;
 pub use group_aggregate::GroupAggregate;

@@ -1,8 +1,10 @@
 //! What all operators do with columns: evaluate expressions, make batches that fit a schema, read times.
 
+use super::Collector;
 use crate::error::{Error, Result};
+use crate::message::ChangeBatch;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
+use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::PhysicalExpr;
@@ -88,12 +90,54 @@ pub(super) fn milliseconds(
 }
 
 /// Refuses changes in an operator that takes only inserts.
-pub(super) fn inserts_only(batch: &crate::message::ChangeBatch, operator: &str) -> Result<()> {
+pub(super) fn inserts_only(batch: &ChangeBatch, operator: &str) -> Result<()> {
     match batch.kinds() {
         None => Ok(()),
         Some(_) => Err(Error::unsupported(
             format!("{operator} over an input with updates or deletes"),
             "Aggregate without a window (GROUP BY without window_start and window_end), or window the input before it is aggregated.",
         )),
+    }
+}
+
+/// Gathers columns of rows and passes them on in batches that are neither tiny nor huge.
+pub(super) struct Gather<'a> {
+    schema: &'a SchemaRef,
+    parts: Vec<Vec<ArrayRef>>,
+    rows: usize,
+    out: &'a mut dyn Collector,
+}
+
+impl<'a> Gather<'a> {
+    /// Rows of `schema` for `out`.
+    pub(super) fn new(schema: &'a SchemaRef, out: &'a mut dyn Collector) -> Self {
+        Self { schema, parts: Vec::new(), rows: 0, out }
+    }
+
+    /// Adds `rows` rows.
+    pub(super) fn add(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<()> {
+        self.parts.push(columns);
+        self.rows += rows;
+        if self.rows >= MAX_BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    /// Passes on what is there. To be called at the end.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut parts = std::mem::take(&mut self.parts);
+        if rows == 0 {
+            return Ok(());
+        }
+        let columns = if parts.len() == 1 {
+            parts.swap_remove(0)
+        } else {
+            let width = self.schema.fields().len();
+            let column = |i: usize| {
+                let arrays: Vec<&dyn Array> = parts.iter().map(|p| p[i].as_ref()).collect();
+                Ok(concat(&arrays)?)
+            };
+            (0..width).map(column).collect::<Result<_>>()?
+        };
+        self.out.emit(ChangeBatch::inserts(batch(self.schema, columns, rows)?))
     }
 }

@@ -1,30 +1,221 @@
-//! WindowJoin: being written.
+//! Inner join of two windowed inputs.
 
-use super::{Collector, Operator, OperatorContext};
+use super::local_time::LocalTime;
+use super::rows::{MAX_BATCH_ROWS, batch, evaluate_mask, inserts_only, milliseconds};
+use super::{Collector, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::WindowJoinNode;
-use arrow::datatypes::SchemaRef;
+use crate::state::KeyTable;
+use crate::time::Watermark;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take, take_record_batch};
+use arrow::datatypes::{DataType, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Being written.
-pub struct WindowJoin;
+/// No row: the end of a chain.
+const NONE: u32 = u32::MAX;
+
+/// Keeps the rows of both inputs by the end of their window, and joins those of a window when the watermark
+/// comes to its end - 1 ms. Rows of windows that have been joined are late: dropped and counted.
+pub struct WindowJoin {
+    inputs: [Input; 2],
+    key_types: Vec<DataType>,
+    condition: Option<Arc<dyn datafusion_physical_expr::PhysicalExpr>>,
+    output: SchemaRef,
+    local: LocalTime,
+    windows: BTreeMap<i64, [Vec<RecordBatch>; 2]>,
+    progress: i64,
+    late_rows: u64,
+    null_time_rows: u64,
+    bytes: usize,
+}
+
+struct Input {
+    schema: SchemaRef,
+    window_end: usize,
+    keys: Vec<usize>,
+}
 
 impl WindowJoin {
-    /// Being written.
+    /// Columns of `output`: left columns, then right columns.
+    ///
+    /// Errors: a key of a type that cannot be a key.
     pub fn new(node: &WindowJoinNode, inputs: &[SchemaRef], output: SchemaRef) -> Result<Self> {
-        let _ = (node, inputs, output);
-        Err(Error::internal("WindowJoin is being written"))
+        let [left, right] = inputs else {
+            return Err(Error::internal("A window join has two inputs."));
+        };
+        let key_types: Vec<_> = node.keys.iter().map(|(l, _)| left.field(*l).data_type().clone()).collect();
+        KeyTable::new(&key_types)?;
+        Ok(Self {
+            inputs: [
+                Input {
+                    schema: left.clone(),
+                    window_end: node.window_end.0,
+                    keys: node.keys.iter().map(|(l, _)| *l).collect(),
+                },
+                Input {
+                    schema: right.clone(),
+                    window_end: node.window_end.1,
+                    keys: node.keys.iter().map(|(_, r)| *r).collect(),
+                },
+            ],
+            key_types,
+            condition: node.condition.clone(),
+            output,
+            local: LocalTime::new(node.zone),
+            windows: BTreeMap::new(),
+            progress: i64::MIN,
+            late_rows: 0,
+            null_time_rows: 0,
+            bytes: 0,
+        })
+    }
+
+    fn join(&self, window: &[Vec<RecordBatch>; 2], out: &mut dyn Collector) -> Result<()> {
+        let [left, right] = window;
+        if left.is_empty() || right.is_empty() {
+            return Ok(());
+        }
+        let left = concat_batches(&self.inputs[0].schema, left)?;
+        let right = concat_batches(&self.inputs[1].schema, right)?;
+        let mut table = KeyTable::new(&self.key_types)?;
+        let left_keys = self.inputs[0].keys(&left);
+        let mut groups = Vec::new();
+        table.intern(&left_keys, left.num_rows(), &mut groups)?;
+        // Rows of each group as a chain, last row first; built backwards so that it is walked in order.
+        let mut heads = vec![NONE; table.slots()];
+        let mut next = vec![NONE; left.num_rows()];
+        for row in (0..left.num_rows()).rev() {
+            if left_keys.iter().all(|k| k.is_valid(row)) {
+                next[row] = std::mem::replace(&mut heads[groups[row] as usize], row as u32);
+            }
+        }
+        let right_keys = self.inputs[1].keys(&right);
+        let found = table.find(&right_keys, right.num_rows())?;
+        let (mut picks_left, mut picks_right) = (Vec::new(), Vec::new());
+        for (row, group) in found.into_iter().enumerate() {
+            let Some(group) = group else { continue };
+            let mut at = heads[group as usize];
+            while at != NONE {
+                picks_left.push(at);
+                picks_right.push(row as u32);
+                at = next[at as usize];
+                if picks_left.len() == MAX_BATCH_ROWS {
+                    self.emit(&left, &right, &picks_left, &picks_right, out)?;
+                    picks_left.clear();
+                    picks_right.clear();
+                }
+            }
+        }
+        self.emit(&left, &right, &picks_left, &picks_right, out)
+    }
+
+    fn emit(
+        &self,
+        left: &RecordBatch,
+        right: &RecordBatch,
+        picks_left: &[u32],
+        picks_right: &[u32],
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if picks_left.is_empty() {
+            return Ok(());
+        }
+        let rows = picks_left.len();
+        let picks = [UInt32Array::from(picks_left.to_vec()), UInt32Array::from(picks_right.to_vec())];
+        let columns = left.columns().iter().map(|c| (c, 0)).chain(right.columns().iter().map(|c| (c, 1)));
+        let columns: Vec<ArrayRef> =
+            columns.map(|(c, side)| Ok(take(c, &picks[side], None)?)).collect::<Result<_>>()?;
+        let mut records = batch(&self.output, columns, rows)?;
+        if let Some(condition) = &self.condition {
+            let mask = evaluate_mask(condition, &records)?;
+            records = filter_record_batch(&records, &mask)?;
+        }
+        if records.num_rows() == 0 { Ok(()) } else { out.emit(ChangeBatch::inserts(records)) }
+    }
+}
+
+impl Input {
+    fn keys(&self, records: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect()
+    }
+
+    /// Rows by the end of their window, in the order of first sight; `None` for rows without one.
+    fn by_window(&self, records: &RecordBatch) -> Result<Vec<(Option<i64>, RecordBatch)>> {
+        let ends = milliseconds(records.column(self.window_end))?;
+        let mut windows: Vec<(Option<i64>, Vec<u32>)> = Vec::new();
+        for (row, end) in ends.iter().enumerate() {
+            match windows.iter_mut().rev().find(|(known, _)| *known == end) {
+                Some((_, rows)) => rows.push(row as u32),
+                None => windows.push((end, vec![row as u32])),
+            }
+        }
+        if let [(end, _)] = windows[..] {
+            return Ok(vec![(end, records.clone())]);
+        }
+        let part = |(end, rows)| Ok((end, take_record_batch(records, &UInt32Array::from(rows))?));
+        windows.into_iter().map(part).collect()
     }
 }
 
 impl Operator for WindowJoin {
     fn process(
         &mut self,
-        _: usize,
-        _: ChangeBatch,
-        _: &OperatorContext,
+        input: usize,
+        batch: ChangeBatch,
+        context: &OperatorContext,
         _: &mut dyn Collector,
     ) -> Result<()> {
-        Err(Error::internal("WindowJoin is being written"))
+        inserts_only(&batch, "A window join")?;
+        self.progress = self.progress.max(context.watermark.0);
+        // Inputs may differ in names and metadata, not in values.
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let schema = self.inputs[input].schema.clone();
+        let records =
+            RecordBatch::try_new_with_options(schema, batch.records().columns().to_vec(), &options)?;
+        for (end, rows) in self.inputs[input].by_window(&records)? {
+            match end {
+                None => self.null_time_rows += rows.num_rows() as u64,
+                Some(end) if self.local.passed(end - 1) <= self.progress => {
+                    self.late_rows += rows.num_rows() as u64
+                }
+                Some(end) => {
+                    self.bytes += rows.get_array_memory_size();
+                    self.windows.entry(end).or_default()[input].push(rows);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        _: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        self.progress = self.progress.max(watermark.0);
+        while let Some(window) = self.windows.first_entry() {
+            if self.local.passed(window.key() - 1) > self.progress {
+                break;
+            }
+            let window = window.remove();
+            let held = window.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+            self.bytes = self.bytes.saturating_sub(held);
+            self.join(&window, out)?;
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> OperatorStatus {
+        OperatorStatus {
+            late_rows: self.late_rows,
+            null_time_rows: self.null_time_rows,
+            open_windows: self.windows.len() as u64,
+            next_fire_ms: self.windows.keys().next().map(|end| self.local.passed(end - 1)),
+            state_bytes: self.bytes as u64,
+        }
     }
 }

@@ -1,19 +1,277 @@
-//! WindowTable: being written.
+//! Window functions without an aggregate: each row with its windows.
 
-use super::{Collector, Operator, OperatorContext};
-use crate::error::{Error, Result};
+use super::local_time::LocalTime;
+use super::rows::{Gather, MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
+use super::sessions::{Assigned, Session, Sessions};
+use super::window_aggregate::timestamps;
+use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use crate::error::Result;
 use crate::message::ChangeBatch;
-use crate::plan::WindowTableNode;
+use crate::plan::{TimeAttribute, WindowTableNode};
+use crate::state::KeyTable;
+use crate::time::{Watermark, WindowSpec};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
 
-/// Being written.
-pub struct WindowTable;
+/// Adds `window_start`, `window_end` and `window_time` to the rows. TUMBLE, HOP and CUMULATE give a row for each
+/// window at once, HOP the latest first: nothing waits, nothing is late. SESSION gives the rows of a session
+/// when it closes. Rows whose time is NULL are dropped and counted.
+pub struct WindowTable {
+    windows: Windows,
+    null_time_rows: u64,
+}
+
+enum Windows {
+    Aligned(Aligned),
+    Session(Box<SessionRows>),
+}
 
 impl WindowTable {
-    /// Being written.
+    /// Columns of `output`: those of `input`, `window_start`, `window_end`, `window_time`.
+    ///
+    /// Errors: a session key of a type that cannot be a key.
     pub fn new(node: &WindowTableNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let _ = (node, input, output);
-        Err(Error::internal("WindowTable is being written"))
+        let local = LocalTime::new(node.zone);
+        let windows = match node.window {
+            WindowSpec::Session { gap } => {
+                let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
+                Windows::Session(Box::new(SessionRows {
+                    time: node.time,
+                    local,
+                    keys: node.keys.clone(),
+                    output,
+                    table: KeyTable::new(&types)?,
+                    sessions: Sessions::new(gap, local),
+                    rows: Vec::new(),
+                    batches: Batches::default(),
+                    late_rows: 0,
+                    scratch: Vec::new(),
+                }))
+            }
+            window => Windows::Aligned(Aligned { window, time: node.time, local, output }),
+        };
+        Ok(Self { windows, null_time_rows: 0 })
+    }
+}
+
+/// The columns that tell windows, of the types at the end of `output`.
+fn window_columns(windows: &[(i64, i64)], output: &SchemaRef, local: LocalTime) -> Vec<ArrayRef> {
+    use arrow::datatypes::DataType;
+    let width = output.fields().len();
+    let column = |from_end: usize, of: &dyn Fn(&(i64, i64)) -> i64| {
+        timestamps(windows.iter().map(of).collect(), output.field(width - from_end).data_type())
+    };
+    let time_is_instant = matches!(output.field(width - 1).data_type(), DataType::Timestamp(_, Some(_)));
+    let time = |window: &(i64, i64)| if time_is_instant { local.instant(window.1 - 1) } else { window.1 - 1 };
+    vec![column(3, &|w| w.0), column(2, &|w| w.1), column(1, &time)]
+}
+
+/// Windows that are known from the row alone.
+struct Aligned {
+    window: WindowSpec,
+    time: TimeAttribute,
+    local: LocalTime,
+    output: SchemaRef,
+}
+
+impl Aligned {
+    /// Emits `input` with windows; gives the number of rows dropped.
+    fn process(&self, input: &ChangeBatch, now_ms: i64, out: &mut dyn Collector) -> Result<u64> {
+        let rows = input.num_rows();
+        let times = match self.time {
+            TimeAttribute::Rowtime { column } => milliseconds(input.records().column(column))?,
+            TimeAttribute::Proctime => Int64Array::from_value(now_ms, rows),
+        };
+        let walls = self.local.wall_column(&times);
+        // Window columns are most often those of the row before.
+        let mut known: (i64, i64, Vec<(i64, i64)>) = (0, 0, Vec::new());
+        let mut picks: Vec<u32> = Vec::with_capacity(rows);
+        let mut windows: Vec<(i64, i64)> = Vec::with_capacity(rows);
+        for (row, time) in walls.iter().enumerate() {
+            let Some(time) = time else { continue };
+            if !(known.0 <= time && time < known.1) {
+                let start = self.window.slice_start(time).unwrap_or(time);
+                let end = start.saturating_add(self.window.slice().unwrap_or(1));
+                known = (start, end, self.window.windows(time));
+            }
+            picks.extend(std::iter::repeat_n(row as u32, known.2.len()));
+            windows.extend_from_slice(&known.2);
+            if picks.len() >= MAX_BATCH_ROWS {
+                self.emit(input, &picks, &windows, out)?;
+                picks.clear();
+                windows.clear();
+            }
+        }
+        self.emit(input, &picks, &windows, out)?;
+        Ok(walls.null_count() as u64)
+    }
+
+    fn emit(
+        &self,
+        input: &ChangeBatch,
+        picks: &[u32],
+        windows: &[(i64, i64)],
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if picks.is_empty() {
+            return Ok(());
+        }
+        let all = picks.len() == input.num_rows()
+            && picks.iter().enumerate().all(|(row, pick)| row as u32 == *pick);
+        let rows = if all { input.clone() } else { input.take(&UInt32Array::from(picks.to_vec()))? };
+        let mut columns = rows.records().columns().to_vec();
+        columns.extend(window_columns(windows, &self.output, self.local));
+        let records = batch(&self.output, columns, windows.len())?;
+        out.emit(rows.with_records(records))
+    }
+}
+
+/// The rows of open sessions.
+struct SessionRows {
+    time: TimeAttribute,
+    local: LocalTime,
+    keys: Vec<usize>,
+    output: SchemaRef,
+    table: KeyTable,
+    sessions: Sessions,
+    /// By slot: batch and row of each row, in order of arrival.
+    rows: Vec<Vec<(usize, usize)>>,
+    batches: Batches,
+    late_rows: u64,
+    scratch: Vec<u32>,
+}
+
+/// Batches that hold rows of open sessions, each kept until its last row is gone.
+#[derive(Default)]
+struct Batches {
+    held: Vec<Option<(RecordBatch, usize)>>,
+    /// Index of the first of `held`: indexes grow for ever, so that they tell the order of arrival.
+    first: usize,
+}
+
+impl Batches {
+    fn add(&mut self, batch: RecordBatch, rows: usize) -> usize {
+        self.held.push(Some((batch, rows)));
+        self.first + self.held.len() - 1
+    }
+
+    fn get(&self, index: usize) -> Option<&RecordBatch> {
+        self.held[index - self.first].as_ref().map(|(batch, _)| batch)
+    }
+
+    /// One row of a batch is not needed any more.
+    fn release(&mut self, index: usize) {
+        let held = &mut self.held[index - self.first];
+        if let Some((_, rows)) = held {
+            *rows -= 1;
+            if *rows == 0 {
+                *held = None;
+            }
+        }
+    }
+
+    fn pack(&mut self) {
+        let gone = self.held.iter().take_while(|b| b.is_none()).count();
+        self.held.drain(..gone);
+        self.first += gone;
+    }
+
+    fn size(&self) -> usize {
+        self.held.iter().flatten().map(|(batch, _)| batch.get_array_memory_size()).sum()
+    }
+}
+
+impl SessionRows {
+    /// Takes `records` in; gives the number of rows without a time.
+    fn process(
+        &mut self,
+        records: &RecordBatch,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<u64> {
+        let rows = records.num_rows();
+        let times = match self.time {
+            TimeAttribute::Rowtime { column } => {
+                self.sessions.progress = self.sessions.progress.max(context.watermark.0);
+                milliseconds(records.column(column))?
+            }
+            TimeAttribute::Proctime => {
+                self.advance(context.now_ms.saturating_sub(1), out)?;
+                Int64Array::from_value(context.now_ms.max(self.sessions.progress.saturating_add(1)), rows)
+            }
+        };
+        let walls = self.local.wall_column(&times);
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+        self.table.intern(&keys, rows, &mut self.scratch)?;
+        let mut assigned = Assigned::default();
+        for (row, (key, time)) in self.scratch.iter().zip(&walls).enumerate() {
+            if let Some(time) = time {
+                let taken = self.sessions.assign(row as u32, *key, time, &mut assigned);
+                self.late_rows += u64::from(!taken);
+            }
+        }
+        self.rows.resize_with(self.sessions.slots(), Vec::new);
+        for (from, into) in &assigned.merges {
+            let moved = std::mem::take(&mut self.rows[*from as usize]);
+            self.rows[*into as usize].extend(moved);
+            self.rows[*into as usize].sort_unstable();
+        }
+        self.sessions.release(&assigned.merges);
+        let (taken, slots) = assigned.resolve();
+        if !taken.is_empty() {
+            // Only the rows taken are kept, also where `records` is a part of a larger batch.
+            let kept = take_record_batch(records, &UInt32Array::from(taken))?;
+            let index = self.batches.add(kept, slots.len());
+            slots.iter().enumerate().for_each(|(row, slot)| self.rows[*slot as usize].push((index, row)));
+        }
+        let idle: Vec<u32> = self.scratch.iter().copied().filter(|k| self.sessions.is_idle(*k)).collect();
+        self.table.remove(idle);
+        self.sessions.settle();
+        Ok(walls.null_count() as u64)
+    }
+
+    /// Emits the rows of the sessions that are past at `progress`.
+    fn advance(&mut self, progress: i64, out: &mut dyn Collector) -> Result<()> {
+        self.sessions.progress = self.sessions.progress.max(progress);
+        let closed = self.sessions.close();
+        let mut gather = Gather::new(&self.output, out);
+        for slot in &closed {
+            let Session { start, end, .. } = self.sessions.session(*slot);
+            let rows = std::mem::take(&mut self.rows[*slot as usize]);
+            for rows in rows.chunks(MAX_BATCH_ROWS) {
+                let (batches, picks) = self.batches.gather(rows);
+                let records = interleave_record_batch(&batches, &picks)?;
+                let mut columns = records.columns().to_vec();
+                columns.extend(window_columns(&vec![(start, end); rows.len()], &self.output, self.local));
+                gather.add(columns, rows.len())?;
+            }
+            rows.iter().for_each(|(batch, _)| self.batches.release(*batch));
+        }
+        gather.flush()?;
+        self.batches.pack();
+        let idle = self.sessions.forget(&closed);
+        self.table.remove(idle);
+        self.sessions.settle();
+        Ok(())
+    }
+}
+
+impl Batches {
+    /// The batches of `rows`, each once, and `rows` by position in them.
+    fn gather(&self, rows: &[(usize, usize)]) -> (Vec<&RecordBatch>, Vec<(usize, usize)>) {
+        let mut batches = Vec::new();
+        let mut last = None;
+        let mut picks = Vec::with_capacity(rows.len());
+        for (index, row) in rows {
+            if last != Some(*index) {
+                last = Some(*index);
+                batches.extend(self.get(*index));
+            }
+            picks.push((batches.len() - 1, *row));
+        }
+        (batches, picks)
     }
 }
 
@@ -21,10 +279,61 @@ impl Operator for WindowTable {
     fn process(
         &mut self,
         _: usize,
-        _: ChangeBatch,
-        _: &OperatorContext,
-        _: &mut dyn Collector,
+        input: ChangeBatch,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
     ) -> Result<()> {
-        Err(Error::internal("WindowTable is being written"))
+        self.null_time_rows += match &mut self.windows {
+            Windows::Aligned(aligned) => aligned.process(&input, context.now_ms, out)?,
+            Windows::Session(sessions) => {
+                inserts_only(&input, "A session window")?;
+                sessions.process(input.records(), context, out)?
+            }
+        };
+        Ok(())
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        _: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        match &mut self.windows {
+            Windows::Session(s) if s.time != TimeAttribute::Proctime => s.advance(watermark.0, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        match &self.windows {
+            Windows::Session(s) if s.time == TimeAttribute::Proctime => {
+                s.sessions.next_past().map(|past| past.saturating_add(1))
+            }
+            _ => None,
+        }
+    }
+
+    fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        match &mut self.windows {
+            Windows::Session(s) if s.time == TimeAttribute::Proctime => {
+                s.advance(context.now_ms.saturating_sub(1), out)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn status(&self) -> OperatorStatus {
+        let counters = OperatorStatus { null_time_rows: self.null_time_rows, ..OperatorStatus::default() };
+        match &self.windows {
+            Windows::Aligned(_) => counters,
+            Windows::Session(s) => OperatorStatus {
+                late_rows: s.late_rows,
+                open_windows: s.sessions.len() as u64,
+                next_fire_ms: s.sessions.next_past(),
+                state_bytes: (s.table.size() + s.sessions.size() + s.batches.size()) as u64,
+                ..counters
+            },
+        }
     }
 }

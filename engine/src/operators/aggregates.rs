@@ -1,0 +1,93 @@
+//! The aggregate calls of an operator, over one set of groups.
+
+use crate::error::{Error, Result};
+use crate::plan::AggregateCall;
+use crate::state::accumulator::{Accumulator, Changes, accumulator};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use std::sync::Arc;
+
+/// What is needed to make and feed accumulators: bound once, used for every slice.
+pub(super) struct Aggregates {
+    calls: Vec<Call>,
+    retracts: bool,
+}
+
+struct Call {
+    call: AggregateCall,
+    types: Vec<DataType>,
+}
+
+/// One accumulator for each call.
+pub(super) type Accumulators = Vec<Box<dyn Accumulator>>;
+
+impl Aggregates {
+    /// Binds `calls` to the columns of `input`.
+    ///
+    /// Errors: an aggregate that cannot be run.
+    pub(super) fn new(calls: &[AggregateCall], input: &Schema, retracts: bool) -> Result<Self> {
+        let bind = |call: &AggregateCall| {
+            let types = call.arguments.iter().map(|i| input.field(*i).data_type().clone()).collect();
+            Call { call: call.clone(), types }
+        };
+        let bound = Self { calls: calls.iter().map(bind).collect(), retracts };
+        bound.make()?;
+        Ok(bound)
+    }
+
+    /// Fresh accumulators.
+    pub(super) fn make(&self) -> Result<Accumulators> {
+        self.calls.iter().map(|c| accumulator(&c.call, &c.types, self.retracts)).collect()
+    }
+
+    /// Takes the rows of `input` in.
+    pub(super) fn update(&self, into: &mut Accumulators, input: &RecordBatch, groups: &[u32]) -> Result<()> {
+        for (call, accumulator) in self.calls.iter().zip(into) {
+            accumulator.update(&call.arguments(input), groups, call.filter(input)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rows of `input` in or back; for each call, each row's value before and after.
+    pub(super) fn change(
+        &self,
+        into: &mut Accumulators,
+        input: &RecordBatch,
+        groups: &[u32],
+        changes: Changes<'_>,
+    ) -> Result<Vec<(ArrayRef, ArrayRef)>> {
+        let one = |(call, accumulator): (&Call, &mut Box<dyn Accumulator>)| {
+            accumulator.change(&call.arguments(input), groups, changes, call.filter(input)?)
+        };
+        self.calls.iter().zip(into).map(one).collect()
+    }
+}
+
+impl Call {
+    fn arguments(&self, input: &RecordBatch) -> Vec<ArrayRef> {
+        self.call.arguments.iter().map(|i| Arc::clone(input.column(*i))).collect()
+    }
+
+    fn filter<'a>(&self, input: &'a RecordBatch) -> Result<Option<&'a BooleanArray>> {
+        let Some(column) = self.call.filter else { return Ok(None) };
+        match input.column(column).as_boolean_opt() {
+            Some(filter) => Ok(Some(filter)),
+            None => Err(Error::internal(format!("The FILTER of {} is not BOOLEAN.", self.call.name))),
+        }
+    }
+}
+
+/// Makes room for groups `0..slots` in all of them.
+pub(super) fn resize(accumulators: &mut Accumulators, slots: usize) {
+    accumulators.iter_mut().for_each(|a| a.resize(slots));
+}
+
+/// The values of `groups`, a column for each.
+pub(super) fn evaluate(accumulators: &Accumulators, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    accumulators.iter().map(|a| a.evaluate(groups)).collect()
+}
+
+/// Bytes held, estimated.
+pub(super) fn size(accumulators: &Accumulators) -> usize {
+    accumulators.iter().map(|a| a.size()).sum()
+}

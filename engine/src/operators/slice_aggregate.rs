@@ -1,0 +1,448 @@
+//! Tumbling, hopping and cumulating windows, and windows that the rows carry: state by slice.
+
+use super::aggregates::{self, Accumulators, Aggregates};
+use super::local_time::LocalTime;
+use super::rows::{Gather, MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::window_aggregate::Properties;
+use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use crate::error::Result;
+use crate::message::ChangeBatch;
+use crate::plan::{TimeAttribute, WindowAggregateNode, WindowInput};
+use crate::state::KeyTable;
+use crate::time::{Watermark, WindowSpec};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A slice, or a window: `[start, end)` in wall time.
+type Bounds = (i64, i64);
+
+/// Folds each row once, into the slice of time that holds it: the greatest stretch that no window cuts. Each
+/// slice has its own key table and accumulators. When a window is due, its slices are merged and told; a slice
+/// goes when its last window has. So a row that is late for some of its windows still counts in the others.
+pub(super) struct SliceAggregate {
+    assign: Assign,
+    local: LocalTime,
+    keys: Vec<usize>,
+    aggregates: Aggregates,
+    properties: Properties,
+    output: SchemaRef,
+    /// Empty; others are made like it.
+    table: KeyTable,
+    slices: BTreeMap<Bounds, Slice>,
+    /// Windows that are not told yet, by (end, start): of each slice at least the first. When one is told, it
+    /// makes way for the next.
+    open: BTreeSet<Bounds>,
+    /// CUMULATE: what the windows told so far hold together, by start.
+    cumulated: BTreeMap<i64, Slice>,
+    /// Windows that end up to here have been told: the watermark, or one before the clock.
+    progress: i64,
+    late_rows: u64,
+    null_time_rows: u64,
+    scratch: Vec<u32>,
+}
+
+/// How a row finds its slice.
+enum Assign {
+    /// By event time.
+    Rowtime { window: WindowSpec, column: usize },
+    /// By the clock.
+    Proctime { window: WindowSpec },
+    /// The row carries its window, which is one slice.
+    Attached { start: usize, end: usize },
+}
+
+impl Assign {
+    fn window(&self) -> Option<&WindowSpec> {
+        match self {
+            Self::Rowtime { window, .. } | Self::Proctime { window } => Some(window),
+            Self::Attached { .. } => None,
+        }
+    }
+
+    /// The slice that holds `time`.
+    fn slice(window: &WindowSpec, time: i64) -> Bounds {
+        let start = window.slice_start(time).unwrap_or(time);
+        (start, start.saturating_add(window.slice().unwrap_or(1)))
+    }
+
+    /// The windows that `slice` is part of.
+    fn windows(&self, slice: Bounds) -> Vec<Bounds> {
+        self.window().map_or_else(|| vec![slice], |window| window.windows(slice.0))
+    }
+
+    /// The window that comes after `window` and may share slices with it.
+    fn next_window(&self, window: Bounds) -> Option<Bounds> {
+        match *self.window()? {
+            WindowSpec::Hop { slide, .. } => {
+                Some((window.0.saturating_add(slide), window.1.saturating_add(slide)))
+            }
+            WindowSpec::Cumulate { step, size, .. } => {
+                let last = window.0.saturating_add(size);
+                (window.1 < last).then(|| (window.0, last.min(window.1.saturating_add(step))))
+            }
+            WindowSpec::Tumble { .. } | WindowSpec::Session { .. } => None,
+        }
+    }
+}
+
+/// Keys and their accumulators.
+struct Slice {
+    table: KeyTable,
+    accumulators: Accumulators,
+}
+
+impl Slice {
+    fn merge(&mut self, other: &Slice) -> Result<()> {
+        let from: Vec<u32> = other.table.groups().collect();
+        let mut into = Vec::new();
+        for from in from.chunks(MAX_BATCH_ROWS) {
+            self.table.intern(&other.table.keys(from)?, from.len(), &mut into)?;
+            aggregates::resize(&mut self.accumulators, self.table.slots());
+            for (mine, theirs) in self.accumulators.iter_mut().zip(&other.accumulators) {
+                mine.merge(&theirs.state(from)?, &into)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        self.table.size() + aggregates::size(&self.accumulators)
+    }
+}
+
+impl SliceAggregate {
+    pub(super) fn new(node: &WindowAggregateNode, input: &Schema, output: SchemaRef) -> Result<Self> {
+        let (assign, zone) = match node.input {
+            WindowInput::Assign { window, time: TimeAttribute::Rowtime { column }, zone } => {
+                (Assign::Rowtime { window, column }, zone)
+            }
+            WindowInput::Assign { window, time: TimeAttribute::Proctime, zone } => {
+                (Assign::Proctime { window }, zone)
+            }
+            WindowInput::Attached { start, end, zone } => (Assign::Attached { start, end }, zone),
+        };
+        let local = LocalTime::new(zone);
+        let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
+        Ok(Self {
+            assign,
+            local,
+            keys: node.keys.clone(),
+            aggregates: Aggregates::new(&node.aggregates, input, false)?,
+            properties: Properties::new(&node.properties, &output, local),
+            output,
+            table: KeyTable::new(&types)?,
+            slices: BTreeMap::new(),
+            open: BTreeSet::new(),
+            cumulated: BTreeMap::new(),
+            progress: i64::MIN,
+            late_rows: 0,
+            null_time_rows: 0,
+            scratch: Vec::new(),
+        })
+    }
+
+    fn is_proctime(&self) -> bool {
+        matches!(self.assign, Assign::Proctime { .. })
+    }
+
+    /// The slice of each row; `None` where its time is NULL.
+    fn runs(&self, records: &RecordBatch, now_ms: i64) -> Result<Vec<Run>> {
+        let mut runs = Runs::default();
+        match &self.assign {
+            Assign::Proctime { window } => {
+                let slice = Assign::slice(window, self.local.wall(now_ms));
+                return Ok(vec![Run { slice: Some(slice), start: 0, length: records.num_rows() }]);
+            }
+            Assign::Rowtime { window, column } => {
+                let times = milliseconds(records.column(*column))?;
+                let times = self.local.wall_column(&times);
+                each(&times, |row, time| {
+                    // Rows mostly stay in the slice of the row before.
+                    let slice = match (time, runs.last()) {
+                        (None, _) => None,
+                        (Some(t), Some(last)) if last.0 <= t && t < last.1 => Some(last),
+                        (Some(t), _) => Some(Assign::slice(window, t)),
+                    };
+                    runs.push(row, slice);
+                });
+            }
+            Assign::Attached { start, end } => {
+                let starts = milliseconds(records.column(*start))?;
+                let ends = milliseconds(records.column(*end))?;
+                each(&starts, |row, start| {
+                    let end = ends.is_valid(row).then(|| ends.value(row));
+                    runs.push(row, start.zip(end));
+                });
+            }
+        }
+        Ok(runs.0)
+    }
+
+    /// Folds rows that are all of `slice`.
+    fn fold(&mut self, slice: Bounds, records: &RecordBatch) -> Result<()> {
+        if !self.slices.contains_key(&slice) {
+            let windows = self.assign.windows(slice);
+            let due = windows.iter().filter(|(_, end)| self.local.passed(*end - 1) > self.progress);
+            let Some((start, end)) = due.min_by_key(|(_, end)| *end) else {
+                // Rows between hopping windows that leave gaps belong to none and are not late.
+                self.late_rows += if windows.is_empty() { 0 } else { records.num_rows() as u64 };
+                return Ok(());
+            };
+            self.open.insert((*end, *start));
+        }
+        let held = match self.slices.entry(slice) {
+            std::collections::btree_map::Entry::Occupied(held) => held.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                new.insert(Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? })
+            }
+        };
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+        held.table.intern(&keys, records.num_rows(), &mut self.scratch)?;
+        aggregates::resize(&mut held.accumulators, held.table.slots());
+        self.aggregates.update(&mut held.accumulators, records, &self.scratch)
+    }
+
+    /// Tells the windows that are due.
+    fn fire(&mut self, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
+        let output = self.output.clone();
+        let mut gather = Gather::new(&output, out);
+        while let Some((end, start)) = self.open.first().copied() {
+            if self.local.passed(end - 1) > self.progress {
+                break;
+            }
+            self.open.pop_first();
+            self.tell((start, end), now_ms, &mut gather)?;
+        }
+        gather.flush()
+    }
+
+    fn tell(&mut self, window: Bounds, now_ms: i64, gather: &mut Gather<'_>) -> Result<()> {
+        let next = self.assign.next_window(window);
+        if let Some(WindowSpec::Cumulate { .. }) = self.assign.window() {
+            let whole = self.cumulate(window)?;
+            self.emit(window, &whole, now_ms, gather)?;
+            if let Some((start, end)) = next {
+                self.cumulated.insert(window.0, whole);
+                self.open.insert((end, start));
+            }
+            return Ok(());
+        }
+        let mut slices = match self.assign {
+            Assign::Attached { .. } => self.slices.range(window..=window),
+            _ => self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)),
+        };
+        match (slices.next(), slices.next()) {
+            (Some((_, only)), None) => self.emit(window, only, now_ms, gather)?,
+            (Some((_, first)), Some((_, second))) => {
+                let mut whole = Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? };
+                for slice in [first, second].into_iter().chain(slices.map(|(_, s)| s)) {
+                    whole.merge(slice)?;
+                }
+                self.emit(window, &whole, now_ms, gather)?;
+            }
+            (None, _) => {}
+        }
+        if let Assign::Attached { .. } = self.assign {
+            self.slices.remove(&window);
+            return Ok(());
+        }
+        let needed = next.map_or(window.1, |(start, _)| start);
+        while let Some(slice) = self.slices.first_entry().filter(|s| s.key().0 < needed) {
+            slice.remove();
+        }
+        if let Some((start, end)) =
+            next.filter(|n| self.slices.range((n.0, i64::MIN)..(n.1, i64::MIN)).next().is_some())
+        {
+            self.open.insert((end, start));
+        }
+        Ok(())
+    }
+
+    /// Moves the slices of `window` into what the windows before it, with the same start, hold.
+    fn cumulate(&mut self, window: Bounds) -> Result<Slice> {
+        let mut whole = self.cumulated.remove(&window.0);
+        loop {
+            let next = self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)).next().map(|(s, _)| *s);
+            let Some(slice) = next.and_then(|s| self.slices.remove(&s)) else { break };
+            match &mut whole {
+                None => whole = Some(slice),
+                Some(whole) => whole.merge(&slice)?,
+            }
+        }
+        match whole {
+            Some(whole) => Ok(whole),
+            None => Ok(Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? }),
+        }
+    }
+
+    fn emit(&self, window: Bounds, slice: &Slice, now_ms: i64, gather: &mut Gather<'_>) -> Result<()> {
+        let groups: Vec<u32> = slice.table.groups().collect();
+        for groups in groups.chunks(MAX_BATCH_ROWS) {
+            let mut columns = slice.table.keys(groups)?;
+            columns.extend(aggregates::evaluate(&slice.accumulators, groups)?);
+            columns.extend(self.properties.columns(std::iter::repeat_n(window, groups.len()), now_ms));
+            gather.add(columns, groups.len())?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls `with` for each row and its value.
+fn each(values: &Int64Array, mut with: impl FnMut(usize, Option<i64>)) {
+    match values.nulls().filter(|n| n.null_count() > 0) {
+        None => values.values().iter().enumerate().for_each(|(row, value)| with(row, Some(*value))),
+        Some(_) => values.iter().enumerate().for_each(|(row, value)| with(row, value)),
+    }
+}
+
+/// Rows next to each other of one slice; `None` for rows without a time.
+struct Run {
+    slice: Option<Bounds>,
+    start: usize,
+    length: usize,
+}
+
+#[derive(Default)]
+struct Runs(Vec<Run>);
+
+impl Runs {
+    #[inline]
+    fn last(&self) -> Option<Bounds> {
+        self.0.last().and_then(|run| run.slice)
+    }
+
+    #[inline]
+    fn push(&mut self, row: usize, slice: Option<Bounds>) {
+        match self.0.last_mut() {
+            Some(run) if run.slice == slice => run.length += 1,
+            _ => self.0.push(Run { slice, start: row, length: 1 }),
+        }
+    }
+}
+
+/// The rows of each slice together, slices in order of first sight. Rows keep their order in each.
+fn by_slice(runs: &[Run], records: &RecordBatch) -> Result<Vec<(Bounds, RecordBatch)>> {
+    let mut order: HashMap<Bounds, usize> = HashMap::new();
+    let mut slices: Vec<(Bounds, Vec<&Run>)> = Vec::new();
+    for run in runs {
+        let Some(slice) = run.slice else { continue };
+        let at = *order.entry(slice).or_insert_with(|| {
+            slices.push((slice, Vec::new()));
+            slices.len() - 1
+        });
+        slices[at].1.push(run);
+    }
+    let gather = |(slice, runs): (Bounds, Vec<&Run>)| {
+        let part = match runs[..] {
+            [run] if run.length == records.num_rows() => records.clone(),
+            [run] => records.slice(run.start, run.length),
+            _ => {
+                let rows = runs.iter().flat_map(|run| run.start..run.start + run.length);
+                take_record_batch(records, &UInt32Array::from_iter_values(rows.map(|row| row as u32)))?
+            }
+        };
+        Ok((slice, part))
+    };
+    slices.into_iter().map(gather).collect()
+}
+
+impl Operator for SliceAggregate {
+    fn process(
+        &mut self,
+        _: usize,
+        input: ChangeBatch,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        inserts_only(&input, "A window aggregate")?;
+        if self.is_proctime() {
+            self.on_timer(context, out)?;
+        } else {
+            self.progress = self.progress.max(context.watermark.0);
+        }
+        let records = input.records();
+        if records.num_rows() == 0 {
+            return Ok(());
+        }
+        let runs = self.runs(records, context.now_ms.max(self.now()))?;
+        let timeless = runs.iter().filter(|run| run.slice.is_none()).map(|run| run.length as u64);
+        self.null_time_rows += timeless.sum::<u64>();
+        for (slice, part) in by_slice(&runs, records)? {
+            self.fold(slice, &part)?;
+        }
+        Ok(())
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if self.is_proctime() {
+            return Ok(());
+        }
+        self.progress = self.progress.max(watermark.0);
+        self.fire(context.now_ms, out)
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        let (end, _) = self.open.first().filter(|_| self.is_proctime())?;
+        Some(self.local.passed(end - 1).saturating_add(1))
+    }
+
+    fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        if !self.is_proctime() {
+            return Ok(());
+        }
+        self.progress = self.progress.max(context.now_ms.saturating_sub(1));
+        self.fire(context.now_ms, out)
+    }
+
+    fn status(&self) -> OperatorStatus {
+        let slices = self.slices.values().chain(self.cumulated.values());
+        OperatorStatus {
+            late_rows: self.late_rows,
+            null_time_rows: self.null_time_rows,
+            open_windows: self.open_windows(),
+            next_fire_ms: self.open.first().map(|(end, _)| self.local.passed(end - 1)),
+            state_bytes: slices.map(Slice::size).sum::<usize>() as u64,
+        }
+    }
+}
+
+impl SliceAggregate {
+    /// The latest time that the clock is known to have shown: it may go back, windows do not.
+    fn now(&self) -> i64 {
+        self.progress.saturating_add(1)
+    }
+
+    /// Windows with rows that are not told yet.
+    fn open_windows(&self) -> u64 {
+        let Some((_, first_start)) = self.open.first().copied() else { return 0 };
+        match self.assign.window() {
+            Some(WindowSpec::Hop { slide, size, .. }) => {
+                // Windows of each slice that the slices before it do not share.
+                let (mut windows, mut told) = (0, first_start - slide);
+                for slice in self.slices.keys() {
+                    let last = slice.0 - (slice.0 - first_start).rem_euclid(*slide);
+                    let before = last - (last - (slice.0 - size)).div_euclid(*slide) * slide;
+                    windows += ((last - told.max(before)) / slide).max(0);
+                    told = told.max(last);
+                }
+                windows as u64
+            }
+            Some(WindowSpec::Cumulate { step, size, .. }) => {
+                let mut nearest = BTreeMap::new();
+                for (end, start) in self.open.iter().rev() {
+                    nearest.insert(start, end);
+                }
+                nearest.iter().map(|(start, end)| ((*start + size - *end) / step + 1) as u64).sum()
+            }
+            _ => self.open.len() as u64,
+        }
+    }
+}
