@@ -8,12 +8,12 @@ use crate::message::{ChangeBatch, RowKind};
 use crate::plan::GroupAggregateNode;
 use crate::state::KeyTable;
 use crate::state::accumulator::Changes;
+use arrow::array::make_comparator;
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{SortOptions, concat, take};
 use arrow::datatypes::SchemaRef;
-use arrow::array::make_comparator;
 use std::sync::Arc;
 
 /// Counts and aggregates rows by key, for as long as the job runs. As Flink does without mini-batches, each row

@@ -22,6 +22,8 @@ mod window_table;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use calc::Calc;
 pub use group_aggregate::GroupAggregate;
