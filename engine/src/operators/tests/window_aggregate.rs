@@ -420,7 +420,7 @@ fn open_windows_are_counted() {
     );
     assert_eq!(
         open(WindowSpec::Hop { slide: 4, size: 10, offset: 1 }, "00:00:00.003\n 00:00:00.011\n 00:00:07"),
-        7
+        6
     );
     assert_eq!(
         open(WindowSpec::Cumulate { step: 2, size: 10, offset: 0 }, "00:00:00.003\n 00:00:00.007\n 00:00:07"),
