@@ -2,8 +2,11 @@
 //! that a table's options name.
 
 pub(crate) mod calendar;
+mod column;
+mod csv;
 pub(crate) mod java;
 mod json;
+mod raw;
 pub mod select;
 mod values;
 
@@ -77,7 +80,7 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats of this build.
-pub const FORMATS: &[&dyn Format] = &[&json::Json];
+pub const FORMATS: &[&dyn Format] = &[&csv::Csv, &json::Json, &raw::Raw];
 
 /// The format called `name`.
 ///

@@ -1,8 +1,8 @@
 //! The JSON decoder: one pass from bytes to columns, reading only what the projection asks for.
 
-use super::column::{Column, Row, Values, in_unit};
 use super::scan::{Fault, FaultKind, Scan, Scanner, Token, compact, unescape};
 use super::{JsonOptions, TimestampFormat};
+use crate::formats::column::{Column, Row, Values, in_unit};
 use crate::formats::values::{self, DecimalValue};
 use crate::formats::{DecodeError, Decoded, Decoder, Payloads, excerpt};
 use arrow::array::{RecordBatch, RecordBatchOptions};

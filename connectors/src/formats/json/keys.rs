@@ -10,7 +10,7 @@ const NONE: usize = usize::MAX;
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct KeyOrder {
+pub(in crate::formats) struct KeyOrder {
     known: Vec<Key>,
     /// Place in `known` by the raw text between the quotes.
     places: HashMap<Box<[u8]>, usize>,
@@ -41,20 +41,20 @@ pub(super) struct Prediction {
 }
 
 impl KeyOrder {
-    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    pub(in crate::formats) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let columns = names.enumerate().map(|(i, n)| (n.as_bytes().into(), i)).collect();
         Self { known: Vec::new(), places: HashMap::new(), columns, first: NONE }
     }
 
     /// At the beginning of an object.
     #[inline(always)]
-    pub fn begin(&self) -> Prediction {
+    pub(super) fn begin(&self) -> Prediction {
         Prediction { previous: NONE, guess: self.first }
     }
 
     /// Passes the key at hand, standing on its quote. Gives its column, `None` if nobody reads it.
     #[inline(always)]
-    pub fn next(&mut self, scanner: &mut Scanner, at: &mut Prediction) -> Scan<Option<usize>> {
+    pub(super) fn next(&mut self, scanner: &mut Scanner, at: &mut Prediction) -> Scan<Option<usize>> {
         if let Some(key) = self.known.get(at.guess) {
             let length = key.literal.len();
             if (scanner.sixteen() ^ key.head) & key.mask == 0

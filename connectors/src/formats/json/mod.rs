@@ -1,6 +1,5 @@
 //! `json`: one JSON object a record, by column names; a top-level array is a row for each element.
 
-mod column;
 mod decoder;
 mod encoder;
 mod keys;
@@ -9,6 +8,7 @@ mod scan;
 mod tests;
 
 pub(super) use encoder::write_timestamp;
+pub(super) use keys::KeyOrder;
 
 use super::{Decoder, Encoder, Format};
 use crate::options::option;

@@ -1,7 +1,7 @@
 //! Columns that grow value by value and can be cut back to an earlier row: a tree after the schema of the projection.
 
-use super::keys::KeyOrder;
-use crate::formats::values::MinuteCache;
+use super::json::KeyOrder;
+use super::values::MinuteCache;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Decimal128Array, ListArray, MapArray, NullArray, PrimitiveArray,
     StringArray, StructArray, UInt32Array,
@@ -382,7 +382,7 @@ pub(super) fn in_unit(seconds: i64, nanos: u32, unit: TimeUnit) -> Option<i64> {
 fn unsupported(field: &Field) -> Error {
     let text = engine::functions::field::type_text(field);
     Error::unsupported(
-        format!("The type {text} of column `{}` in the format 'json'", field.name()),
+        format!("The type {text} of column `{}` in this format", field.name()),
         "Declare the column as STRING.",
     )
 }
