@@ -23,8 +23,11 @@ mod refused;
 mod set;
 mod show;
 mod splitter;
+mod stack;
 mod statement;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod type_parser;
 mod unparse;
@@ -41,5 +44,6 @@ pub use dialect::FlinkDialect;
 pub use like::merge_like;
 pub use parser::{KEYWORDS, MAX_DEPTH, parse, parse_expression, parse_query};
 pub use splitter::{Piece, is_finished, split};
+pub use stack::with_large_stack;
 pub use statement::*;
 pub use unparse::quoted_expression;

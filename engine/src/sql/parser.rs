@@ -2,6 +2,7 @@
 
 use super::dialect::FlinkDialect;
 use super::splitter::{Cursor, Piece};
+use super::stack::with_large_stack;
 use super::statement::{Query, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
@@ -153,6 +154,7 @@ pub(super) struct Source<'a> {
     text: &'a str,
     start: Location,
     hints: TableHints,
+    raw: &'a [TokenWithSpan],
 }
 
 /// Reads one statement.
@@ -174,36 +176,55 @@ pub fn parse_query(text: &str) -> Result<Query> {
     whole(text, |s| s.query())
 }
 
-fn whole<T>(text: &str, read: impl FnOnce(&mut Source<'_>) -> Result<T>) -> Result<T> {
+/// Reads the whole of `text`, which is no piece of a longer one.
+pub(super) fn whole<T: Send>(
+    text: &str,
+    read: impl FnOnce(&mut Source<'_>) -> Result<T> + Send,
+) -> Result<T> {
     let start = Location { line: 1, column: 1 };
     let span = Span { start, end: tokens::end_of(text) };
     with_source(text, tokens::tokenize(text)?, span, read)
 }
 
-fn with_source<T>(
+/// Texts of no more tokens than this are read on the caller's stack: they cannot be deep.
+const MAX_SMALL_TOKENS: usize = 20;
+
+fn with_source<T: Send>(
     text: &str,
     raw: Vec<TokenWithSpan>,
     span: Span,
-    read: impl FnOnce(&mut Source<'_>) -> Result<T>,
+    read: impl FnOnce(&mut Source<'_>) -> Result<T> + Send,
 ) -> Result<T> {
-    let prepared = tokens::prepare(raw.clone())?;
-    let dialect = FlinkDialect::new();
-    let p = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(prepared.tokens);
-    let mut source = Source { p, text, start: span.start, hints: prepared.hints };
-    read(&mut source)
-        .and_then(|read| expect_end(&source.p).map(|()| read))
-        .map_err(|e| refused::explain(settle(e, &raw, span), &raw))
+    let tokens::Prepared { tokens, hints } = tokens::prepare(raw.clone())?;
+    let small = raw.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).count() <= MAX_SMALL_TOKENS;
+    let all = || {
+        let dialect = FlinkDialect::new();
+        let p = Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
+        let mut source = Source { p, text, start: span.start, hints, raw: &raw };
+        read(&mut source)
+            .and_then(|read| expect_end(&source.p).map(|()| read))
+            .map_err(|e| refused::explain(settle(e, &raw, span), &raw))
+    };
+    if small { all() } else { with_large_stack(all) }
 }
 
 /// Gives an error its full place: the token that starts there, or the end of the text.
 fn settle(error: Error, tokens: &[TokenWithSpan], span: Span) -> Error {
     let place = match error.span() {
         None => Span { start: span.end, end: span.end },
-        Some(place) if place.start == place.end => tokens
-            .iter()
-            .filter_map(|t| syntax::span(t.span))
-            .find(|t| t.start == place.start)
-            .unwrap_or(place),
+        Some(place) if place.start == place.end => {
+            let significant: Vec<&TokenWithSpan> =
+                tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+            let starts = |t: &&TokenWithSpan| syntax::span(t.span).is_some_and(|s| s.start == place.start);
+            let at = significant.iter().position(starts);
+            let names = |t: &TokenWithSpan| error.message().ends_with(&format!("but found `{}`.", t.token));
+            // sqlparser sometimes points one token too far.
+            let at = at.map(|at| match at.checked_sub(1).map(|b| significant[b]) {
+                Some(before) if names(before) && !names(significant[at]) => before,
+                _ => significant[at],
+            });
+            at.and_then(|t| syntax::span(t.span)).unwrap_or(place)
+        }
         Some(place) => place,
     };
     Error::user(error.message()).with_hint(error.hint().unwrap_or_default()).at(place)
@@ -308,7 +329,7 @@ impl Source<'_> {
         }
         let mut ast = self.p.parse_query()?;
         let text = self.text_since(from);
-        let mut check = Check { hints: Vec::new() };
+        let mut check = Check { hints: Vec::new(), tokens: self.raw };
         if let ControlFlow::Break(e) = ast.visit(&mut check) {
             return Err(e);
         }
@@ -345,17 +366,18 @@ impl Source<'_> {
 
 /// Refuses what sqlparser reads beyond Flink SQL, since DataFusion would leave some of it out without a word;
 /// collects where tables' names are.
-struct Check {
+struct Check<'a> {
     hints: Vec<Location>,
+    tokens: &'a [TokenWithSpan],
 }
 
-impl Check {
+impl Check<'_> {
     fn refuse(what: &str, hint: &str) -> ControlFlow<Error> {
         ControlFlow::Break(Error::unsupported(what, hint))
     }
 }
 
-impl VisitorMut for Check {
+impl VisitorMut for Check<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
@@ -419,13 +441,16 @@ impl VisitorMut for Check {
     fn pre_visit_relation(&mut self, relation: &mut ast::ObjectName) -> ControlFlow<Error> {
         if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
             if ident.quote_style == Some('\'') {
+                // sqlparser does not say where it stood.
+                let written = Token::SingleQuotedString(ident.value.clone());
+                let token = self.tokens.iter().find(|t| t.token == written);
                 return ControlFlow::Break(
                     Error::user(format!("'{}' is a text, not a table.", ident.value))
                         .with_hint(format!(
                             "Names are quoted with backticks: write {}.",
                             catalog::quote_identifier(&ident.value)
                         ))
-                        .at(syntax::span(ident.span)),
+                        .at(token.and_then(|t| syntax::span(t.span))),
                 );
             }
             self.hints.extend(syntax::span(ident.span).map(|s| s.start));

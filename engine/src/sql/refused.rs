@@ -174,14 +174,17 @@ fn hint_for(error: &Error, tokens: &[&TokenWithSpan], at: usize) -> Option<Strin
         && leftover
         && w.quote_style.is_none()
     {
-        let clauses =
-            ["WHERE", "GROUP BY", "HAVING", "ORDER BY", "LIMIT", "UNION ALL", "JOIN", "FROM", "WINDOW"];
+        let clauses = ["WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "JOIN", "FROM", "WINDOW"];
         let statements = ["SELECT", "INSERT", "CREATE", "DROP", "SHOW", "SET", "EXPLAIN", "DESCRIBE"];
         if statements.iter().any(|s| w.value.eq_ignore_ascii_case(s)) {
             return Some("Put a `;` between two statements.".to_owned());
         }
-        let near = nearest(&w.value, clauses).filter(|c| !w.value.eq_ignore_ascii_case(c))?;
-        return Some(format!("Did you mean {near}?"));
+        let near = nearest(&w.value, clauses)?;
+        let by = ["GROUP", "ORDER"].contains(&near);
+        if !by && w.value.eq_ignore_ascii_case(near) {
+            return None;
+        }
+        return Some(format!("Did you mean {near}{}?", if by { " BY" } else { "" }));
     }
     if let Token::SingleQuotedString(s) = &here.token
         && leftover

@@ -4,7 +4,7 @@
 use super::syntax::is_word;
 use super::tokens;
 use crate::error::{Location, Result, Span};
-use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 /// One statement of a text, cut but not parsed.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,11 +86,15 @@ const MAX_OPENING_TOKENS: usize = 16;
 
 impl Statement {
     fn push(&mut self, token: TokenWithSpan) {
-        if matches!(token.token, Token::Whitespace(_)) {
+        if is_blank(&token) {
             // White space and comments before the statement are no part of it.
             if self.words > 0 {
                 self.tokens.push(token);
             }
+            return;
+        }
+        if matches!(token.token, Token::Whitespace(_)) {
+            self.tokens.push(token);
             return;
         }
         self.words += 1;
@@ -121,7 +125,7 @@ impl Statement {
     }
 
     fn piece(mut self, cursor: &mut Cursor<'_>, terminated: bool) -> Option<Piece> {
-        while self.tokens.last().is_some_and(|t| matches!(t.token, Token::Whitespace(_))) {
+        while self.tokens.last().is_some_and(is_blank) {
             self.tokens.pop();
         }
         let (first, last) = (self.tokens.first()?, self.tokens.last()?);
@@ -129,6 +133,15 @@ impl Statement {
             Span { start: super::syntax::span(first.span)?.start, end: super::syntax::span(last.span)?.end };
         let text = cursor.between(span.start, span.end).to_owned();
         Some(Piece { text, tokens: self.tokens, span, terminated })
+    }
+}
+
+/// White space and comments; a hint is neither.
+fn is_blank(token: &TokenWithSpan) -> bool {
+    match &token.token {
+        Token::Whitespace(Whitespace::MultiLineComment(text)) => !text.starts_with('+'),
+        Token::Whitespace(_) => true,
+        _ => false,
     }
 }
 

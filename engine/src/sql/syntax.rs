@@ -294,9 +294,17 @@ impl From<ParserError> for Error {
             return Self::user(message).with_hint(hint).at(place);
         }
         let (message, place) = take_place(&text);
-        let message = match message.strip_prefix("Expected: ").and_then(|m| m.split_once(", found: ")) {
+        let found = message
+            .strip_prefix("Expected: ")
+            .or_else(|| message.strip_prefix("Expected "))
+            .and_then(|m| m.rsplit_once(", found: "));
+        let message = match found {
             Some((what, "EOF")) => expected_text(what, ""),
-            Some((what, found)) => expected_text(what, &format!("`{}`", shorten(found))),
+            Some((what, found)) => {
+                let sign = !what.contains(char::is_alphanumeric);
+                let what = if sign { format!("`{what}`") } else { what.to_owned() };
+                expected_text(&what, &format!("`{}`", shorten(found)))
+            }
             None => sentence(message),
         };
         Self::user(message).at(place.map(|start| Span { start, end: start }))

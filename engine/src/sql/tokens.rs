@@ -8,7 +8,7 @@ use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError, Whitespace};
 
 /// A chain of this many operators, such as `a OR b OR …`, is refused: each adds a level to the tree.
-const MAX_CHAIN: usize = 1000;
+const MAX_CHAIN: usize = 500;
 
 /// Tokens ready for sqlparser.
 pub(super) struct Prepared {
@@ -85,6 +85,9 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut hints = TableHints::new();
     let mut chain = Chain::default();
+    // `?` is a quantifier in its patterns.
+    let patterns = tokens.iter().any(|t| is_word(t, "MATCH_RECOGNIZE"));
+    let json = tokens.iter().any(|t| is_word(t, "JSON_OBJECT") || is_word(t, "JSON_OBJECTAGG"));
     // Index in `out` of the last token that is not white space.
     let mut before: Option<usize> = None;
     for (i, token) in tokens.iter().enumerate() {
@@ -98,8 +101,13 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
             out.push(token.clone());
             continue;
         }
-        refuse(token, tokens.get(i + 1))?;
+        if !(patterns && matches!(token.token, Token::Placeholder(_))) {
+            refuse(token, tokens.get(i + 1))?;
+        }
         chain.count(token)?;
+        if json && is_key_of_json(&tokens, i, before.map(|b| &out[b])) {
+            continue;
+        }
         before = Some(out.len());
         if token.token == Token::ShiftRight {
             let (first, second) = halves(token);
@@ -186,6 +194,14 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// `KEY` in `JSON_OBJECT(KEY 'k' VALUE v)`, which sqlparser cannot read and which means nothing.
+fn is_key_of_json(tokens: &[TokenWithSpan], i: usize, before: Option<&TokenWithSpan>) -> bool {
+    let next = tokens[i + 1..].iter().find(|t| !matches!(t.token, Token::Whitespace(_)));
+    is_word(&tokens[i], "KEY")
+        && before.is_some_and(|b| matches!(b.token, Token::LParen | Token::Comma))
+        && next.is_some_and(|n| matches!(n.token, Token::SingleQuotedString(_) | Token::Word(_)))
 }
 
 fn halves(token: &TokenWithSpan) -> (TokenWithSpan, TokenWithSpan) {
