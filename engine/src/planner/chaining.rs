@@ -11,7 +11,9 @@ pub fn chains(plan: &StreamPlan) -> Vec<Vec<NodeId>> {
     let mut chains: Vec<Vec<NodeId>> = Vec::new();
     for node in &plan.nodes {
         let joins = match node.inputs.as_slice() {
-            [edge] if edge.partitioning == Partitioning::Forward && readers[edge.from.0] == 1 => Some(edge.from),
+            [edge] if edge.partitioning == Partitioning::Forward && readers[edge.from.0] == 1 => {
+                Some(edge.from)
+            }
             _ => None,
         };
         match joins.and_then(|from| chains.iter_mut().find(|c| c.last() == Some(&from))) {

@@ -55,9 +55,10 @@ fn describe(error: &DataFusionError, functions: &[String]) -> Error {
         DataFusionError::SchemaError(inner, _) => schema_error(inner),
         DataFusionError::ArrowError(inner, _) => arrow_error(inner),
         DataFusionError::Plan(message) => plan_error(message, functions),
-        DataFusionError::NotImplemented(message) => {
-            Error::unsupported(clean(message), "Write the query without it.")
-        }
+        DataFusionError::NotImplemented(message) => Error::unsupported(
+            clean(message).trim_end_matches(" is not supported yet.").trim_end_matches('.'),
+            "Write the query without it.",
+        ),
         DataFusionError::Execution(message) => Error::user(clean(message)),
         other => Error::internal(clean(&other.strip_backtrace())),
     }
@@ -84,8 +85,10 @@ fn schema_error(error: &SchemaError) -> Error {
                 && !valid_fields.iter().any(|f| f.relation.as_ref().is_some_and(|r| r.resolved_eq(table)))
                 && valid_fields.iter().all(|f| f.relation.as_ref().is_none_or(|r| r.table() != table.table()))
             {
-                let names: Vec<&str> = valid_fields.iter().filter_map(|f| f.relation.as_ref()).map(|r| r.table()).collect();
-                return Error::user(format!("Table '{}' not found.", table.table())).with_hint(did_you_mean(table.table(), &names));
+                let names: Vec<&str> =
+                    valid_fields.iter().filter_map(|f| f.relation.as_ref()).map(|r| r.table()).collect();
+                return Error::user(format!("Table '{}' not found.", table.table()))
+                    .with_hint(did_you_mean(table.table(), &names));
             }
             let names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
             let hint = match did_you_mean(&field.name, &names) {
@@ -101,14 +104,17 @@ fn schema_error(error: &SchemaError) -> Error {
             };
             Error::user(format!("Column '{}' not found in any table.", field.name)).with_hint(hint)
         }
-        SchemaError::AmbiguousReference { field } => Error::user(format!("Column '{}' is ambiguous.", field.name))
-            .with_hint("Write the table's name or alias before it: `t.column`."),
+        SchemaError::AmbiguousReference { field } => {
+            Error::user(format!("Column '{}' is ambiguous.", field.name))
+                .with_hint("Write the table's name or alias before it: `t.column`.")
+        }
         SchemaError::DuplicateQualifiedField { qualifier, name } => {
             Error::user(format!("Column '{name}' comes twice from '{}'.", qualifier.table()))
                 .with_hint("Give the tables different aliases.")
         }
         SchemaError::DuplicateUnqualifiedField { name } => {
-            Error::user(format!("Column '{name}' comes twice.")).with_hint("Rename one with AS.")
+            Error::user(format!("Column '{name}' is ambiguous: it comes twice."))
+                .with_hint(format!("Rename one in the subquery: SELECT {name} AS {name}1."))
         }
     }
 }
@@ -124,8 +130,12 @@ pub(super) fn did_you_mean(word: &str, names: &[&str]) -> String {
 fn plan_error(message: &str, functions: &[String]) -> Error {
     static FUNCTION: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"Invalid function '([^']*)'"));
     static GROUPED: LazyLock<regex::Regex> = LazyLock::new(|| {
-        pattern(r#"Column in (SELECT|HAVING|ORDER BY|QUALIFY) must be in GROUP BY or an aggregate function: .*?[Ee]xpression "([^"]*)""#)
+        pattern(
+            r#"Column in (SELECT|HAVING|ORDER BY|QUALIFY) must be in GROUP BY or an aggregate function: .*?[Ee]xpression "([^"]*)""#,
+        )
     });
+    static UNGROUPED: LazyLock<regex::Regex> =
+        LazyLock::new(|| pattern(r#"column "([^"]*)" must appear in the GROUP BY clause"#));
     static COERCE: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"(?i)function '([^']*)'"));
     static NO_TYPES: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"call to '([^']*)' function"));
     if let Some(found) = FUNCTION.captures(message) {
@@ -134,10 +144,14 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
             Some(n) => format!("Did you mean {}?", n.to_uppercase()),
             None => "SHOW FUNCTIONS lists what there is.".into(),
         };
-        return Error::user(format!("No match found for function signature {}.", found[1].to_uppercase())).with_hint(hint);
+        return Error::user(format!("No match found for function signature {}.", found[1].to_uppercase()))
+            .with_hint(hint);
     }
-    if let Some(found) = GROUPED.captures(message) {
-        return Error::user(format!("Expression '{}' is not being grouped.", short(&found[2])))
+    if let Some(found) =
+        UNGROUPED.captures(message).or_else(|| GROUPED.captures(message).filter(|f| f.len() > 2))
+    {
+        let name = found.get(found.len() - 1).map_or("", |m| m.as_str());
+        return Error::user(format!("Expression '{}' is not being grouped.", short(name)))
             .with_hint("Add it to GROUP BY, or aggregate it, for example with MAX.");
     }
     if message.contains("Aggregate functions are not allowed in the WHERE") {
@@ -146,10 +160,20 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
     for pattern in [&COERCE, &NO_TYPES] {
         if let Some(found) = pattern.captures(message) {
             let reason = message.lines().next().unwrap_or_default();
-            return Error::user(format!("{} cannot be called like this: {}", found[1].to_uppercase(), clean(reason)));
+            return Error::user(format!(
+                "{} cannot be called like this: {}",
+                found[1].to_uppercase(),
+                clean(reason)
+            ));
         }
     }
-    if message.contains("must have the same number of columns") || message.contains("queries have different number of columns") {
+    if message.contains("non-boolean predicate") {
+        return Error::user("WHERE clause must be a condition.")
+            .with_hint("Compare the value: WHERE x = 1, or x IS NOT NULL.");
+    }
+    if message.contains("must have the same number of columns")
+        || message.contains("queries have different number of columns")
+    {
         return Error::user("Column count mismatch in UNION ALL.")
             .with_hint("Both queries must give as many columns.");
     }

@@ -47,9 +47,15 @@ pub(super) fn calc(select: Vec<String>, condition: Option<String>) -> String {
     }
 }
 
+/// The condition in a `Calc`'s name.
+pub(super) fn condition(name: &str) -> Option<String> {
+    let at = name.rfind("], where=[")?;
+    Some(name[at + "], where=[".len()..name.len() - "])".len()].to_string())
+}
+
 /// The name of a `Calc` whose columns are now `columns` of it, called `names`.
 pub(super) fn reselect(name: &str, columns: &[usize], names: &[String]) -> String {
-    let condition = name.rfind("], where=[").map(|at| name[at + "], where=[".len()..name.len() - "])".len()].to_string());
+    let condition = condition(name);
     let end = name.rfind("], where=[").unwrap_or(name.len() - "])".len());
     let parts = split(&name["Calc(select=[".len()..end]);
     let select = columns
@@ -57,7 +63,8 @@ pub(super) fn reselect(name: &str, columns: &[usize], names: &[String]) -> Strin
         .zip(names)
         .map(|(column, name)| {
             let text = parts.get(*column).map_or("?", String::as_str);
-            let bare = text.rsplit_once(" AS ").filter(|(_, n)| !n.contains([')', ' '])).map_or(text, |(t, _)| t);
+            let bare =
+                text.rsplit_once(" AS ").filter(|(_, n)| !n.contains([')', ' '])).map_or(text, |(t, _)| t);
             aliased(bare, name)
         })
         .collect();
@@ -106,7 +113,8 @@ fn write_logical(plan: &LogicalPlan, depth: usize, out: &mut String) {
     let list = |exprs: &[datafusion_expr::Expr]| exprs.iter().map(text).collect::<Vec<_>>().join(", ");
     let line = match plan {
         LogicalPlan::Projection(p) => {
-            let named = p.expr.iter().zip(p.schema.fields()).map(|(e, f)| format!("{}=[{}]", f.name(), text(e)));
+            let named =
+                p.expr.iter().zip(p.schema.fields()).map(|(e, f)| format!("{}=[{}]", f.name(), text(e)));
             format!("LogicalProject({})", named.collect::<Vec<_>>().join(", "))
         }
         LogicalPlan::Filter(f) => format!("LogicalFilter(condition=[{}])", text(&f.predicate)),
@@ -119,7 +127,8 @@ fn write_logical(plan: &LogicalPlan, depth: usize, out: &mut String) {
         }
         LogicalPlan::SubqueryAlias(a) => format!("LogicalAlias(name=[{}])", a.alias),
         LogicalPlan::Join(j) => {
-            let mut on: Vec<String> = j.on.iter().map(|(a, b)| format!("{} = {}", text(a), text(b))).collect();
+            let mut on: Vec<String> =
+                j.on.iter().map(|(a, b)| format!("{} = {}", text(a), text(b))).collect();
             on.extend(j.filter.iter().map(text));
             format!("LogicalJoin(type=[{}], condition=[{}])", j.join_type, on.join(" AND "))
         }
@@ -132,7 +141,10 @@ fn write_logical(plan: &LogicalPlan, depth: usize, out: &mut String) {
             format!("LogicalLimit(offset=[{}], fetch=[{}])", part(&l.skip), part(&l.fetch))
         }
         LogicalPlan::Sort(s) => {
-            format!("LogicalSort(by=[{}])", s.expr.iter().map(|e| text(&e.expr)).collect::<Vec<_>>().join(", "))
+            format!(
+                "LogicalSort(by=[{}])",
+                s.expr.iter().map(|e| text(&e.expr)).collect::<Vec<_>>().join(", ")
+            )
         }
         LogicalPlan::Extension(e) => match e.node.as_any().downcast_ref::<Window>() {
             Some(w) => {

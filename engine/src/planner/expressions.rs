@@ -3,7 +3,9 @@
 use super::diagnostics::translate;
 use crate::error::Result;
 use crate::sql::SqlType;
-use crate::sql::data_type::{TYPE_KEY, TimeKind, time_attribute, with_time_attribute, without_time_attribute};
+use crate::sql::data_type::{
+    TYPE_KEY, TimeKind, time_attribute, with_time_attribute, without_time_attribute,
+};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -31,13 +33,16 @@ pub(super) fn field_of(expr: &Expr, schema: &DFSchema, inputs: Option<&[FieldRef
             }
         }
         Expr::ScalarFunction(call) if call.func.name().eq_ignore_ascii_case("proctime") => {
-            let field = Field::new("proctime", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false);
+            let field =
+                Field::new("proctime", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false);
             with_time_attribute(field, TimeKind::Proctime)
         }
         Expr::Case(case) => {
             let (_, field) = expr.to_field(schema)?;
             let branches = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
-            let types = branches.map(|b| Ok(SqlType::of(&field_of(b, schema, inputs)?))).collect::<DfResult<Vec<_>>>()?;
+            let types = branches
+                .map(|b| Ok(SqlType::of(&field_of(b, schema, inputs)?)))
+                .collect::<DfResult<Vec<_>>>()?;
             retype(field.as_ref().clone(), common_text(&types))
         }
         Expr::Literal(ScalarValue::Utf8(Some(text)), None) => {
@@ -96,8 +101,9 @@ pub(super) fn coerce(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 
 /// The physical expression of a coerced `expr` over `schema`, of which column i is column `columns[i]` of the input.
 pub(super) fn physical(expr: &Expr, schema: &DFSchema, columns: &[usize]) -> Result<Arc<dyn PhysicalExpr>> {
-    let built = create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
-        .map_err(|e| translate(e, &[]))?;
+    let built =
+        create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+            .map_err(|e| translate(e, &[]))?;
     let identity = columns.iter().enumerate().all(|(i, c)| i == *c);
     if identity {
         return Ok(built);
@@ -158,7 +164,10 @@ pub(super) fn first_span(expr: &Expr) -> Option<crate::error::Span> {
             && let Some(span) = column.spans.first()
         {
             found = Some(crate::error::Span {
-                start: crate::error::Location { line: span.start.line as u32, column: span.start.column as u32 },
+                start: crate::error::Location {
+                    line: span.start.line as u32,
+                    column: span.start.column as u32,
+                },
                 end: crate::error::Location { line: span.end.line as u32, column: span.end.column as u32 },
             });
             return Ok(TreeNodeRecursion::Stop);
@@ -194,6 +203,9 @@ pub(super) fn text(expr: &Expr) -> String {
         Expr::IsNotNull(inner) => format!("{} IS NOT NULL", text(inner)),
         Expr::IsTrue(inner) => format!("{} IS TRUE", text(inner)),
         Expr::IsFalse(inner) => format!("{} IS FALSE", text(inner)),
+        Expr::Cast(cast) if matches!(unalias(&cast.expr), Expr::Literal(v, _) if v.data_type().is_numeric()) => {
+            text(&cast.expr)
+        }
         Expr::Cast(cast) => format!("CAST({} AS {})", text(&cast.expr), type_name(&cast.field)),
         Expr::TryCast(cast) => format!("TRY_CAST({} AS {})", text(&cast.expr), type_name(&cast.field)),
         Expr::Case(case) => {
@@ -230,7 +242,9 @@ pub(super) fn text(expr: &Expr) -> String {
             };
             format!("{} {} {}", side(&call.args[0]), call.func.name(), side(&call.args[1]))
         }
-        Expr::ScalarFunction(call) if call.func.name() == "get_field" && call.args.len() == 2 => match &call.args[1] {
+        Expr::ScalarFunction(call) if call.func.name() == "get_field" && call.args.len() == 2 => match &call
+            .args[1]
+        {
             Expr::Literal(ScalarValue::Utf8(Some(field)), _) => format!("{}.{field}", text(&call.args[0])),
             other => format!("{}[{}]", text(&call.args[0]), text(other)),
         },
@@ -244,7 +258,8 @@ pub(super) fn text(expr: &Expr) -> String {
                 arguments = vec!["*".into()];
             }
             let distinct = if call.params.distinct { "DISTINCT " } else { "" };
-            let filter = call.params.filter.as_ref().map_or_else(String::new, |f| format!(" FILTER {}", text(f)));
+            let filter =
+                call.params.filter.as_ref().map_or_else(String::new, |f| format!(" FILTER {}", text(f)));
             format!("{}({distinct}{}){filter}", call.func.name().to_uppercase(), arguments.join(", "))
         }
         other => other.to_string(),
@@ -295,5 +310,7 @@ fn literal(value: &ScalarValue) -> String {
 
 /// The metadata that gives a literal its SQL type where Arrow's type is wider.
 pub(super) fn type_metadata(sql_type: &SqlType) -> datafusion_expr::expr::FieldMetadata {
-    datafusion_expr::expr::FieldMetadata::new(std::iter::once((TYPE_KEY.to_string(), sql_type.to_string())).collect())
+    datafusion_expr::expr::FieldMetadata::new(
+        std::iter::once((TYPE_KEY.to_string(), sql_type.to_string())).collect(),
+    )
 }

@@ -7,7 +7,8 @@ use catalog::{ColumnDefinition, ColumnKind, TableDefinition, WatermarkDefinition
 /// stands for `format`, and `flink.`-prefixed keys lose the prefix. What the table declares itself wins.
 pub fn apply(definition: &TableDefinition) -> TableDefinition {
     let mut result = definition.clone();
-    let concerned = |k: &String| k.starts_with("managed-flink.") || k.starts_with("flink.") || k == "classification";
+    let concerned =
+        |k: &String| k.starts_with("managed-flink.") || k.starts_with("flink.") || k == "classification";
     if !definition.options.keys().any(concerned) {
         return result;
     }
@@ -45,7 +46,9 @@ pub fn apply(definition: &TableDefinition) -> TableDefinition {
         let quoted = quote_identifier(&column);
         let expression = match delay {
             None | Some(0) => quoted,
-            Some(ms) => format!("{quoted} - INTERVAL '{}.{:03}' SECOND({})", ms / 1000, ms % 1000, digits(ms / 1000)),
+            Some(ms) => {
+                format!("{quoted} - INTERVAL '{}.{:03}' SECOND({})", ms / 1000, ms % 1000, digits(ms / 1000))
+            }
         };
         result.watermark = Some(WatermarkDefinition { column, expression });
     }
@@ -89,14 +92,17 @@ mod tests {
         let watermark = applied.watermark.unwrap();
         assert_eq!(watermark.column, "event_time");
         assert_eq!(watermark.expression, "`event_time` - INTERVAL '60.500' SECOND(2)");
-        let options: Vec<(&str, &str)> = applied.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let options: Vec<(&str, &str)> =
+            applied.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(options, [("connector", "kinesis"), ("format", "json"), ("properties.group.id", "g")]);
     }
 
     #[test]
     fn what_the_table_says_itself_wins() {
-        let mut own = table(&[("classification", "csv"), ("format", "json"), ("managed-flink.rowtime", "event_time")]);
-        own.watermark = Some(WatermarkDefinition { column: "event_time".into(), expression: "event_time".into() });
+        let mut own =
+            table(&[("classification", "csv"), ("format", "json"), ("managed-flink.rowtime", "event_time")]);
+        own.watermark =
+            Some(WatermarkDefinition { column: "event_time".into(), expression: "event_time".into() });
         let applied = apply(&own);
         assert_eq!(applied.options.get("format").map(String::as_str), Some("json"));
         assert_eq!(applied.watermark, own.watermark);

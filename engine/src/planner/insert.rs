@@ -57,11 +57,18 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
             .at(at));
     }
     if insert.overwrite {
-        return Err(Error::unsupported("INSERT OVERWRITE", "Empty the target yourself and write INSERT INTO.").at(at));
+        return Err(Error::unsupported(
+            "INSERT OVERWRITE",
+            "Empty the target yourself and write INSERT INTO.",
+        )
+        .at(at));
     }
     let hints = (!insert.options.is_empty()).then_some(&insert.options);
     if hints.is_some() && !context.config.boolean("table.dynamic-table-options.enabled") {
-        return Err(Error::user("The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.").at(at));
+        return Err(Error::user(
+            "The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.",
+        )
+        .at(at));
     }
     let table = Table::resolve(&name, &definition, hints, context).map_err(|e| e.at(at))?;
     let resolver = Resolver::for_query(context, &insert.query.hints)?;
@@ -78,8 +85,9 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
     check_types(insert, &name, &columns, &given, &query)?;
     // The sink takes physical columns first, then metadata in the connector's types.
     let order = (0..columns.len()).filter(|i| matches!(columns[*i].kind, Kind::Physical));
-    let order: Vec<usize> =
-        order.chain((0..columns.len()).filter(|i| matches!(columns[*i].kind, Kind::Metadata { .. }))).collect();
+    let order: Vec<usize> = order
+        .chain((0..columns.len()).filter(|i| matches!(columns[*i].kind, Kind::Metadata { .. })))
+        .collect();
     let mut exprs = Vec::new();
     let mut fields: Vec<Field> = Vec::new();
     for index in order {
@@ -87,7 +95,9 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
         let field = crate::sql::data_type::without_time_attribute(column.field.as_ref().clone());
         let target = match &column.kind {
             Kind::Metadata { key, .. } => match keys.iter().find(|(k, _)| k == key) {
-                Some((_, given)) => given.as_ref().clone().with_name(field.name()).with_nullable(field.is_nullable()),
+                Some((_, given)) => {
+                    given.as_ref().clone().with_name(field.name()).with_nullable(field.is_nullable())
+                }
                 None => field.clone(),
             },
             _ => field.clone(),
@@ -96,20 +106,26 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
             Given::Query(i) => {
                 let column = Expr::Column(query.schema().columns()[*i].clone());
                 let have = column.get_type(query.schema()).map_err(|e| translate(e, &[]))?;
-                let through = if have == *field.data_type() { column } else { cast(column, field.data_type().clone()) };
-                if field.data_type() == target.data_type() { through } else { cast(through, target.data_type().clone()) }
+                let through =
+                    if have == *field.data_type() { column } else { cast(column, field.data_type().clone()) };
+                if field.data_type() == target.data_type() {
+                    through
+                } else {
+                    cast(through, target.data_type().clone())
+                }
             }
-            Given::Static(value) => cast(
-                Expr::Literal(ScalarValue::Utf8(Some(value.clone())), None),
-                target.data_type().clone(),
-            ),
+            Given::Static(value) => {
+                cast(Expr::Literal(ScalarValue::Utf8(Some(value.clone())), None), target.data_type().clone())
+            }
             Given::Nothing => cast(Expr::Literal(ScalarValue::Null, None), target.data_type().clone()),
         };
         exprs.push(expr.alias(field.name()));
         fields.push(target);
     }
-    let plan =
-        LogicalPlanBuilder::from(query).project(exprs).and_then(|b| b.build()).map_err(|e| translate(e, &[]))?;
+    let plan = LogicalPlanBuilder::from(query)
+        .project(exprs)
+        .and_then(|b| b.build())
+        .map_err(|e| translate(e, &[]))?;
     let target = SinkTarget { table: name.to_string(), sink, fields, is_table: true };
     Ok(Bound { plan, table: name, target })
 }
@@ -140,7 +156,9 @@ fn assign(
         for (column, span) in &insert.columns {
             let index = position(column, *span)?;
             if targets.contains(&index) {
-                return Err(Error::user(format!("Target column '{column}' is assigned more than once.")).at(*span));
+                return Err(
+                    Error::user(format!("Target column '{column}' is assigned more than once.")).at(*span)
+                );
             }
             targets.push(index);
         }

@@ -151,8 +151,13 @@ pub fn query_schema(query: &Query, context: &PlannerContext<'_>) -> Result<Schem
         rules::strict_types::check(&bound)?;
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
-        let fields: Vec<Field> =
-            bound.schema().fields().iter().zip(&names).map(|(f, n)| f.as_ref().clone().with_name(n)).collect();
+        let fields: Vec<Field> = bound
+            .schema()
+            .fields()
+            .iter()
+            .zip(&names)
+            .map(|(f, n)| f.as_ref().clone().with_name(n))
+            .collect();
         Ok(Arc::new(Schema::new(fields)) as SchemaRef)
     })
 }
@@ -231,6 +236,8 @@ fn deep<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, work)
             .map_err(|e| Error::internal(format!("no thread for planning: {e}")))?;
-        thread.join().unwrap_or_else(|_| Err(Error::internal("Planning failed: a bug. The SQL may work if written more simply.")))
+        thread.join().unwrap_or_else(|_| {
+            Err(Error::internal("Planning failed: a bug. The SQL may work if written more simply."))
+        })
     })
 }

@@ -9,9 +9,13 @@ use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, FieldRef};
 use catalog::Options;
 use datafusion_common::{Column, DFSchema, DataFusionError, ExprSchema, Result, ScalarValue, TableReference};
-use datafusion_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner};
+use datafusion_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner,
+};
 use datafusion_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
-use datafusion_sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};
+use datafusion_sql::sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -59,12 +63,15 @@ impl RelationPlanner for Relations {
             TableFactor::Table { name, alias, args: None, .. } if self.hint(&name).is_some() => {
                 let options = self.hint(&name).cloned().unwrap_or_default();
                 let reference = context.object_name_to_table_reference(name)?;
-                let json = serde_json::to_string(&options).map_err(|e| carry(Error::internal(e.to_string())))?;
+                let json =
+                    serde_json::to_string(&options).map_err(|e| carry(Error::internal(e.to_string())))?;
                 let marked = format!("{}{HINT_MARK}{json}", reference.table());
                 let hinted = match reference.clone() {
                     TableReference::Bare { .. } => TableReference::bare(marked),
                     TableReference::Partial { schema, .. } => TableReference::partial(schema, marked),
-                    TableReference::Full { catalog, schema, .. } => TableReference::full(catalog, schema, marked),
+                    TableReference::Full { catalog, schema, .. } => {
+                        TableReference::full(catalog, schema, marked)
+                    }
                 };
                 let source = context.context_provider().get_table_source(hinted)?;
                 let plan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
@@ -116,14 +123,20 @@ fn arguments(call: &ast::Function) -> Result<Arguments> {
                 .at(at),
         );
     };
-    let wrong = || Error::user(format!("Invalid arguments of {name}.")).with_hint(format!("Write {}.", signature(&name))).at(at);
+    let wrong = || {
+        Error::user(format!("Invalid arguments of {name}."))
+            .with_hint(format!("Write {}.", signature(&name)))
+            .at(at)
+    };
     let FunctionArguments::List(list) = &call.args else { return refuse(wrong()) };
     let mut values: Vec<Option<ast::Expr>> = vec![None; names.len()];
     for (position, argument) in list.args.iter().enumerate() {
         let (index, value) = match argument {
             FunctionArg::Unnamed(value) => (Some(position), value),
             FunctionArg::Named { name, arg, .. } => (position_of(names, &name.value), arg),
-            FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, .. } => (position_of(names, &name.value), arg),
+            FunctionArg::ExprNamed { name: ast::Expr::Identifier(name), arg, .. } => {
+                (position_of(names, &name.value), arg)
+            }
             FunctionArg::ExprNamed { arg, .. } => (None, arg),
         };
         match (index.and_then(|i| values.get_mut(i)), value) {
@@ -148,7 +161,11 @@ fn window(call: &ast::Function, context: &mut dyn RelationPlannerContext) -> Res
     let name = arguments.name.clone();
     let mut take = |i: usize| arguments.values.get_mut(i).and_then(Option::take);
     let wrong = |what: &str| {
-        carry(Error::user(format!("{what} of {name} is wrong.")).with_hint(format!("Write {}.", signature(&name))).at(at))
+        carry(
+            Error::user(format!("{what} of {name} is wrong."))
+                .with_hint(format!("Write {}.", signature(&name)))
+                .at(at),
+        )
     };
     let (factor, partition) = data(take(0)).ok_or_else(|| wrong("The first argument"))?;
     let input = context.plan(factor)?;
@@ -164,8 +181,11 @@ fn window(call: &ast::Function, context: &mut dyn RelationPlannerContext) -> Res
             match interval_ms(&expr) {
                 Ok(ms) => lengths.push((ms, place)),
                 Err(problem) => {
-                    let error = Error::user(format!("Cannot apply '{name}' to arguments of this type: {problem}."));
-                    return refuse(error.with_hint(format!("Supported form: {}.", signature(&name))).at(place));
+                    let error =
+                        Error::user(format!("Cannot apply '{name}' to arguments of this type: {problem}."));
+                    return refuse(
+                        error.with_hint(format!("Supported form: {}.", signature(&name))).at(place),
+                    );
                 }
             }
         }
@@ -180,7 +200,9 @@ fn window(call: &ast::Function, context: &mut dyn RelationPlannerContext) -> Res
     }
     if columns.len() > 1 && !matches!(spec, WindowSpec::Session { .. }) {
         return refuse(
-            Error::user(format!("{name} takes no PARTITION BY.")).with_hint("Group by the columns instead.").at(at),
+            Error::user(format!("{name} takes no PARTITION BY."))
+                .with_hint("Group by the columns instead.")
+                .at(at),
         );
     }
     let node = Window::try_new(spec, columns, WindowColumns::table_function(), false, input)?;
@@ -200,7 +222,10 @@ fn data(expr: Option<ast::Expr>) -> Option<(TableFactor, Vec<ast::Expr>)> {
                 _ => Vec::new(),
             };
             if let FunctionArguments::Subquery(subquery) = call.args {
-                return Some((TableFactor::Derived { lateral: false, subquery, alias: None, sample: None }, partition));
+                return Some((
+                    TableFactor::Derived { lateral: false, subquery, alias: None, sample: None },
+                    partition,
+                ));
             }
             let FunctionArguments::List(list) = call.args else { return None };
             let name = match list.args.into_iter().next()? {
@@ -242,7 +267,9 @@ fn time_column(
         return Err(TimeColumn::Wrong);
     }
     let FunctionArguments::List(list) = call.args else { return Err(TimeColumn::Wrong) };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(name))] = list.args.as_slice() else { return Err(TimeColumn::Wrong) };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(name))] = list.args.as_slice() else {
+        return Err(TimeColumn::Wrong);
+    };
     let place = span(name.span());
     let Expr::Column(column) = context.sql_to_expr(name.clone(), schema).map_err(TimeColumn::Error)? else {
         return Err(TimeColumn::Wrong);
@@ -292,7 +319,9 @@ fn spec(
     let required = if matches!(function, "HOP" | "CUMULATE") { 2 } else { 1 };
     for (ms, place) in lengths.iter().take(required) {
         if *ms <= 0 {
-            return Err(Error::user(format!("{function} takes lengths greater than 0, but got {ms} ms.")).at(*place));
+            return Err(
+                Error::user(format!("{function} takes lengths greater than 0, but got {ms} ms.")).at(*place)
+            );
         }
     }
     let offset = |i: usize| lengths.get(i).map_or(0, |(ms, _)| *ms);

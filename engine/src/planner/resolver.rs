@@ -29,6 +29,7 @@ pub(super) struct Resolver<'a> {
     context: &'a PlannerContext<'a>,
     functions: Arc<FunctionRegistry>,
     group_windows: HashMap<String, Arc<ScalarUDF>>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
     type_planner: Arc<dyn TypePlanner>,
     options: ConfigOptions,
@@ -47,8 +48,11 @@ impl<'a> Resolver<'a> {
     fn with_functions(context: &'a PlannerContext<'a>, functions: Arc<FunctionRegistry>) -> Self {
         let mut options = ConfigOptions::default();
         options.sql_parser.enable_subquery_sort_elimination = false;
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(rules::strict_types::Operands)];
+        expr_planners.extend(functions.expr_planners().iter().cloned());
         Self {
             context,
+            expr_planners,
             functions,
             group_windows: group_window_functions().into_iter().map(|f| (f.name().to_string(), f)).collect(),
             relation_planners: vec![Arc::new(Relations::default())],
@@ -62,8 +66,10 @@ impl<'a> Resolver<'a> {
     /// For a query, with the OPTIONS hints of its tables.
     pub fn for_query(context: &'a PlannerContext<'a>, hints: &TableHints) -> Result<Self> {
         if !hints.is_empty() && !context.config.boolean("table.dynamic-table-options.enabled") {
-            return Err(Error::user("The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.")
-                .with_hint("SET 'table.dynamic-table-options.enabled' = 'true';"));
+            return Err(Error::user(
+                "The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.",
+            )
+            .with_hint("SET 'table.dynamic-table-options.enabled' = 'true';"));
         }
         let mut resolver = Self::for_expressions(context)?;
         let mut tables = HashMap::new();
@@ -95,11 +101,21 @@ impl<'a> Resolver<'a> {
         rules::unsupported::check(&query.ast)?;
         let mut ast = query.ast.clone();
         crate::sql::desugar(&mut ast)?;
+        rules::fetch::rewrite(&mut ast);
         rules::group_windows::prepare(&mut ast);
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
         binder
             .sql_statement_to_plan(ast::Statement::Query(ast))
-            .map_err(|e| translate(e, &self.function_names()))
+            .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))
+    }
+
+    /// The error at the first call of the function that it names, if it has no place yet.
+    fn located(&self, error: Error, query: &ast::Query) -> Error {
+        if error.span().is_some() {
+            return error;
+        }
+        let at = rules::unsupported::first_call(query, error.message());
+        error.at(at)
     }
 
     /// Binds an expression given as text over `schema`, and coerces its types.
@@ -127,10 +143,10 @@ impl<'a> Resolver<'a> {
             Some((name, Object::Table(definition))) => {
                 Ok(Arc::new(Table::resolve(&name, &definition, hints, self.context)?))
             }
-            Some((name, Object::View(_))) if hints.is_some() => {
-                Err(Error::user(format!("View '{name}' can not be enriched with OPTIONS: they are for tables."))
-                    .with_hint("Write the hint after the table's name inside the view."))
-            }
+            Some((name, Object::View(_))) if hints.is_some() => Err(Error::user(format!(
+                "View '{name}' can not be enriched with OPTIONS: they are for tables."
+            ))
+            .with_hint("Write the hint after the table's name inside the view.")),
             Some((name, Object::View(view))) => Ok(Arc::new(self.view(&name, &view)?)),
         }
     }
@@ -158,7 +174,8 @@ impl<'a> Resolver<'a> {
                     fields.len()
                 )));
             }
-            let renamed = fields.into_iter().zip(&view.columns).map(|(c, (n, _))| Expr::Column(c).alias(n.clone()));
+            let renamed =
+                fields.into_iter().zip(&view.columns).map(|(c, (n, _))| Expr::Column(c).alias(n.clone()));
             datafusion_expr::LogicalPlanBuilder::from(plan)
                 .project(renamed)
                 .and_then(|b| b.build())
@@ -208,7 +225,11 @@ pub(super) fn parts(name: &TableReference) -> Vec<String> {
 
 impl Resolver<'_> {
     /// As `table`, for relation planners: they know only the trait.
-    pub(super) fn table_source(&self, name: &TableReference, hints: Option<&Options>) -> DfResult<Arc<dyn TableSource>> {
+    pub(super) fn table_source(
+        &self,
+        name: &TableReference,
+        hints: Option<&Options>,
+    ) -> DfResult<Arc<dyn TableSource>> {
         self.table(&parts(name), hints).map_err(carry)
     }
 }
@@ -232,7 +253,7 @@ impl ContextProvider for Resolver<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.functions.expr_planners()
+        &self.expr_planners
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

@@ -38,7 +38,10 @@ pub(super) struct Column {
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
     Physical,
-    Metadata { key: String, is_virtual: bool },
+    Metadata {
+        key: String,
+        is_virtual: bool,
+    },
     /// Bound and coerced over physical and metadata columns, which are unqualified.
     Computed(Expr),
 }
@@ -70,7 +73,8 @@ impl Table {
         let key = definition.primary_key.as_ref().map(|k| k.columns.as_slice()).unwrap_or_default();
         let mut stored: Vec<FieldRef> = Vec::new();
         for column in &definition.columns {
-            if let ColumnKind::Physical { data_type } | ColumnKind::Metadata { data_type, .. } = &column.kind {
+            if let ColumnKind::Physical { data_type } | ColumnKind::Metadata { data_type, .. } = &column.kind
+            {
                 let (sql_type, nullable) = SqlType::parse(data_type)
                     .map_err(|e| e.within(format!("Column '{}' of table '{name}'", column.name)))?;
                 let nullable = nullable && !key.contains(&column.name);
@@ -147,7 +151,9 @@ impl Table {
             .within(within));
         }
         if time_attribute(field) == Some(TimeKind::Proctime) {
-            return Err(Error::user("A watermark can not be defined for a processing-time attribute.").within(within));
+            return Err(
+                Error::user("A watermark can not be defined for a processing-time attribute.").within(within)
+            );
         }
         // Event time is milliseconds from here on, also where the column has fewer digits.
         let zone = match field.data_type() {
@@ -194,7 +200,8 @@ impl Table {
         let mut keys = Vec::new();
         for column in &self.columns {
             match &column.kind {
-                Kind::Physical => physical.push(crate::sql::data_type::without_time_attribute(column.field.as_ref().clone())),
+                Kind::Physical => physical
+                    .push(crate::sql::data_type::without_time_attribute(column.field.as_ref().clone())),
                 Kind::Metadata { is_virtual: true, .. } if for_sink => {}
                 Kind::Metadata { key, .. } => {
                     if let Some((_, field)) = metadata.iter().find(|(k, _)| k == key) {
@@ -219,7 +226,10 @@ impl Table {
         })
     }
 
-    fn connector<'a>(&self, context: &PlannerContext<'a>) -> Result<&'a Arc<dyn crate::connector::Connector>> {
+    fn connector<'a>(
+        &self,
+        context: &PlannerContext<'a>,
+    ) -> Result<&'a Arc<dyn crate::connector::Connector>> {
         let Some(name) = self.definition.options.get("connector") else {
             return Err(Error::user(format!("Table '{}' has no option 'connector'.", self.name))
                 .with_hint("Write WITH ('connector' = '…') in CREATE TABLE."));

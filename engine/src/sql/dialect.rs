@@ -209,7 +209,11 @@ fn table_argument(p: &mut Parser, name: &str) -> Result<Expr> {
         WindowSpec { window_name: None, partition_by: vec![], order_by: vec![], window_frame: None };
     if words(p, "PARTITION BY") {
         // With or without parentheses.
-        spec.partition_by = p.parse_comma_separated(Parser::parse_expr)?;
+        spec.partition_by = vec![p.parse_expr()?];
+        while p.peek_token_ref().token == Token::Comma && !argument_follows(p) {
+            p.advance_token();
+            spec.partition_by.push(p.parse_expr()?);
+        }
         if let [Expr::Tuple(keys)] = &spec.partition_by[..] {
             spec.partition_by = keys.clone();
         } else if let [Expr::Nested(key)] = &spec.partition_by[..] {
@@ -223,6 +227,12 @@ fn table_argument(p: &mut Parser, name: &str) -> Result<Expr> {
         function.over = Some(WindowType::WindowSpec(spec));
     }
     Ok(Expr::Function(function))
+}
+
+/// Whether the next argument comes after the comma, not another key: `DESCRIPTOR(…)` or `name => …`.
+fn argument_follows(p: &Parser) -> bool {
+    let descriptor = |t: &Token| matches!(t, Token::Word(w) if w.value.eq_ignore_ascii_case("DESCRIPTOR"));
+    descriptor(&p.peek_nth_token_ref(1).token) || p.peek_nth_token_ref(2).token == Token::RArrow
 }
 
 /// `MAP[k, v, …]`, `MULTISET[x, …]`.

@@ -1,15 +1,15 @@
 //! Aggregates: in windows where the window's bounds are group keys, else as a changelog.
 
-use super::calc::peel;
+use super::calc::{named, peel};
 use super::window::{bound_field, index_of};
 use super::{Graph, Lowered, NewNode, Origin, Windowed, refuse_unknown_aggregate};
 use crate::error::{Error, Result};
 use crate::plan::{
-    AggregateCall, ChangelogMode, GroupAggregateNode, NodeKind, TimeAttribute, WindowAggregateNode, WindowInput,
-    WindowProperty,
+    AggregateCall, ChangelogMode, GroupAggregateNode, NodeKind, TimeAttribute, WindowAggregateNode,
+    WindowInput, WindowProperty,
 };
 use crate::planner::diagnostics::translate;
-use crate::planner::expressions::{counts_rows, field_of, physical, text, unalias};
+use crate::planner::expressions::{counts_rows, field_of, first_span, physical, text, unalias};
 use crate::planner::nodes::Window;
 use crate::planner::{explain, relations};
 use crate::sql::data_type::{TimeKind, without_time_attribute};
@@ -43,7 +43,10 @@ struct OverWindow<'p> {
 impl Graph<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, names: &[Option<String>]) -> Result<Lowered> {
         if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            return Err(Error::unsupported("GROUPING SETS", "Write one query for each set, joined by UNION ALL."));
+            return Err(Error::unsupported(
+                "GROUPING SETS",
+                "Write one query for each set, joined by UNION ALL.",
+            ));
         }
         let calls = aggregate.aggr_expr.iter().map(call).collect::<Result<Vec<_>>>()?;
         if let Some(over) = over_window(aggregate, &calls)? {
@@ -61,16 +64,30 @@ impl Graph<'_> {
             };
             if let (Some(start), Some(end)) = (bound(&windowed.start), bound(&windowed.end)) {
                 let windowed = windowed.clone();
-                return self.attached_aggregate(aggregate, &calls, input, (start, end), &windowed, origin, names);
+                return self.attached_aggregate(
+                    aggregate,
+                    &calls,
+                    input,
+                    (start, end),
+                    &windowed,
+                    origin,
+                    names,
+                );
             }
         }
         self.group_aggregate(aggregate, &calls, input, names)
     }
 
-    fn window_aggregate(&mut self, aggregate: &Aggregate, over: OverWindow<'_>, names: &[Option<String>]) -> Result<Lowered> {
+    fn window_aggregate(
+        &mut self,
+        aggregate: &Aggregate,
+        over: OverWindow<'_>,
+        names: &[Option<String>],
+    ) -> Result<Lowered> {
         let window = over.window;
         if !window.from_group_by {
-            relations::check_aggregated(&window.spec)?;
+            relations::check_aggregated(&window.spec)
+                .map_err(|e| e.at(first_span(&Expr::Column(window.columns[0].clone()))))?;
         }
         let input = self.lower(&window.input, &[])?;
         let time = self.window_time(window, &input)?;
@@ -106,9 +123,12 @@ impl Graph<'_> {
         let fields = [
             bound_field(&window.names.start),
             bound_field(&window.names.end),
-            time.field(&window.names.time, &time_field),
+            time.field(&window.names.time, &time_field)
+                .with_nullable(window.from_group_by && time.kind == TimeKind::Rowtime),
         ];
-        let lowered = self.windowed_node(aggregate, input, &shape, origin, keys, calls, texts, node, &places, fields, names)?;
+        let lowered = self.windowed_node(
+            aggregate, input, &shape, origin, keys, calls, texts, node, &places, fields, names,
+        )?;
         if over.window_filters.is_empty() {
             return Ok(lowered);
         }
@@ -125,7 +145,10 @@ impl Graph<'_> {
             .iter()
             .map(|e| {
                 replace(e.clone(), window.output_schema(), |i| {
-                    columns.get(i).filter(|c| **c != usize::MAX).map(|c| Expr::Column(result.columns()[*c].clone()))
+                    columns
+                        .get(i)
+                        .filter(|c| **c != usize::MAX)
+                        .map(|c| Expr::Column(result.columns()[*c].clone()))
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -159,14 +182,18 @@ impl Graph<'_> {
             keys.push(match index {
                 Some(i) if windowed.start.contains(&i) => Key::Property(WindowProperty::Start),
                 Some(i) if windowed.end.contains(&i) => Key::Property(WindowProperty::End),
-                Some(i) if crate::sql::data_type::time_attribute(&input.fields[i]) == Some(TimeKind::Rowtime) => {
+                Some(i)
+                    if crate::sql::data_type::time_attribute(&input.fields[i]) == Some(TimeKind::Rowtime) =>
+                {
                     Key::Property(WindowProperty::Rowtime)
                 }
                 _ => Key::Column(slots.add(group)?),
             });
         }
         let time = aggregate.group_expr.iter().find_map(|g| {
-            column(g, schema).filter(|i| crate::sql::data_type::time_attribute(&input.fields[*i]) == Some(TimeKind::Rowtime))
+            column(g, schema).filter(|i| {
+                crate::sql::data_type::time_attribute(&input.fields[*i]) == Some(TimeKind::Rowtime)
+            })
         });
         let (calls, texts) = slots.calls(calls, aggregate, names)?;
         let all = schema.columns();
@@ -184,7 +211,9 @@ impl Graph<'_> {
         let attached =
             WindowInput::Attached { start: places[start_slot], end: places[end_slot], zone: origin.zone };
         let fields = [bound_field(&names_in[start]), bound_field(&names_in[end]), time_field];
-        self.windowed_node(aggregate, attached, &shape, origin, keys, calls, texts, node, &places, fields, names)
+        self.windowed_node(
+            aggregate, attached, &shape, origin, keys, calls, texts, node, &places, fields, names,
+        )
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of one node, found by two callers in two ways")]
@@ -236,9 +265,7 @@ impl Graph<'_> {
         let mut windowed = Windowed { origin: Some(origin), ..Windowed::default() };
         for (index, key) in keys.iter().enumerate() {
             columns.push(match key {
-                Key::Column(slot) => {
-                    key_columns.iter().position(|k| *k == places[*slot]).unwrap_or_default()
-                }
+                Key::Column(slot) => key_columns.iter().position(|k| *k == places[*slot]).unwrap_or_default(),
                 Key::Property(p) => {
                     match p {
                         WindowProperty::Start => drop(windowed.start.insert(index)),
@@ -264,7 +291,8 @@ impl Graph<'_> {
             }
         }
         let fields = columns.iter().map(|c| Arc::new(physical_fields[*c].clone())).collect();
-        let key_names: Vec<&str> = key_columns.iter().map(|k| below_schema.field(*k).name().as_str()).collect();
+        let key_names: Vec<&str> =
+            key_columns.iter().map(|k| below_schema.field(*k).name().as_str()).collect();
         let mut select: Vec<String> = key_names.iter().map(ToString::to_string).collect();
         select.extend(call_texts);
         for (index, property) in properties.iter().enumerate() {
@@ -276,11 +304,20 @@ impl Graph<'_> {
             };
             select.push(format!("{what} AS {}", physical_fields[n_keys + n_calls + index].name()));
         }
-        let group = if key_names.is_empty() { String::new() } else { format!("groupBy=[{}], ", key_names.join(", ")) };
+        let group = if key_names.is_empty() {
+            String::new()
+        } else {
+            format!("groupBy=[{}], ", key_names.join(", "))
+        };
         let name = format!("WindowAggregate({group}window=[{shape}], select=[{}])", select.join(", "));
         let (edge, parallelism) = self.keyed(below, key_columns.clone());
         let node = self.add(NewNode {
-            kind: NodeKind::WindowAggregate(WindowAggregateNode { input, keys: key_columns, aggregates: calls, properties }),
+            kind: NodeKind::WindowAggregate(WindowAggregateNode {
+                input,
+                keys: key_columns,
+                aggregates: calls,
+                properties,
+            }),
             name,
             inputs: vec![edge],
             schema: Arc::new(Schema::new(physical_fields)),
@@ -334,10 +371,15 @@ impl Graph<'_> {
         } else {
             ChangelogMode::RETRACT
         };
-        let key_names: Vec<&str> = key_columns.iter().map(|k| below_schema.field(*k).name().as_str()).collect();
+        let key_names: Vec<&str> =
+            key_columns.iter().map(|k| below_schema.field(*k).name().as_str()).collect();
         let mut select: Vec<String> = key_names.iter().map(ToString::to_string).collect();
         select.extend(call_texts);
-        let group = if key_names.is_empty() { String::new() } else { format!("groupBy=[{}], ", key_names.join(", ")) };
+        let group = if key_names.is_empty() {
+            String::new()
+        } else {
+            format!("groupBy=[{}], ", key_names.join(", "))
+        };
         let name = format!("GroupAggregate({group}select=[{}])", select.join(", "));
         let (edge, parallelism) = self.keyed(below, key_columns.clone());
         let node = self.add(NewNode {
@@ -375,7 +417,12 @@ impl Graph<'_> {
             .iter()
             .map(|e| physical(e, slots.schema, &input.columns))
             .collect::<Result<Vec<_>>>()?;
-        let texts = slots.exprs.iter().zip(&slots.fields).map(|(e, f)| explain::aliased(&text(e), f.name())).collect();
+        let texts = slots
+            .exprs
+            .iter()
+            .zip(&slots.fields)
+            .map(|(e, f)| explain::aliased(&text(&named(e, slots.schema, input)), f.name()))
+            .collect();
         let volatile = slots.exprs.iter().chain(filters.iter().map(|(e, _)| *e)).any(Expr::is_volatile);
         let below = self.calc(input, filters, exprs, slots.fields, texts, !volatile)?;
         Ok((below.node, below.columns))
@@ -404,12 +451,26 @@ impl<'s> Slots<'s> {
         }
         let field = field_of(bare, self.schema, Some(&self.inputs)).map_err(|e| translate(e, &[]))?;
         let field = match bare {
-            Expr::Column(_) => field,
+            Expr::Column(_) => match column(bare, self.schema).and_then(|i| self.inputs.get(i)) {
+                Some(input) => field.with_name(input.name()),
+                None => field,
+            },
             _ => field.with_name(format!("$f{}", self.exprs.len())),
         };
         self.exprs.push(bare.clone());
         self.fields.push(field);
         Ok(self.exprs.len() - 1)
+    }
+
+    /// The expression with columns called as the operator below calls them.
+    fn named(&self, expr: &Expr) -> Expr {
+        let input = Lowered {
+            node: crate::plan::NodeId(0),
+            columns: Vec::new(),
+            fields: self.inputs.clone(),
+            windowed: None,
+        };
+        named(expr, self.schema, &input)
     }
 
     /// The calls over slots, and their texts.
@@ -423,7 +484,7 @@ impl<'s> Slots<'s> {
         let mut texts = Vec::new();
         let mut result = Vec::new();
         for (index, call) in calls.iter().enumerate() {
-            let plain = text(&Expr::AggregateFunction(call.clone()));
+            let plain = text(&self.named(&Expr::AggregateFunction(call.clone())));
             let name = match names.get(groups + index) {
                 Some(Some(name)) => name.clone(),
                 _ => format!("EXPR${}", groups + index),
@@ -546,7 +607,8 @@ fn over_window<'p>(aggregate: &'p Aggregate, calls: &[AggregateFunction]) -> Res
             _ => return Ok(None),
         };
         for expr in groups.iter_mut().chain(&mut filters) {
-            *expr = replace(std::mem::replace(expr, Expr::Literal(ScalarValue::Null, None)), schema, &rewritten)?;
+            *expr =
+                replace(std::mem::replace(expr, Expr::Literal(ScalarValue::Null, None)), schema, &rewritten)?;
         }
         for call in &mut calls {
             for argument in &mut call.params.args {
@@ -560,8 +622,10 @@ fn over_window<'p>(aggregate: &'p Aggregate, calls: &[AggregateFunction]) -> Res
     };
     let schema = window.output_schema();
     let width = window.width();
-    let reads_window = |e: &Expr| crate::planner::expressions::columns_read([e], schema).iter().any(|i| *i >= width);
-    let only_window = |e: &Expr| crate::planner::expressions::columns_read([e], schema).iter().all(|i| *i >= width);
+    let reads_window =
+        |e: &Expr| crate::planner::expressions::columns_read([e], schema).iter().any(|i| *i >= width);
+    let only_window =
+        |e: &Expr| crate::planner::expressions::columns_read([e], schema).iter().all(|i| *i >= width);
     let positions: Vec<Option<usize>> = groups.iter().map(|g| column(g, schema)).collect();
     let has = |i: usize| positions.contains(&Some(i));
     if !has(width) || !has(width + 1) {
@@ -579,7 +643,8 @@ fn over_window<'p>(aggregate: &'p Aggregate, calls: &[AggregateFunction]) -> Res
     }
     if let (WindowSpec::Session { .. }, false) = (window.spec, window.from_group_by) {
         // Sessions are per PARTITION BY key; only where these are the group keys do both count the same.
-        let mut partition = window.columns[1..].iter().map(|c| index_of(window, c)).collect::<Result<Vec<_>>>()?;
+        let mut partition =
+            window.columns[1..].iter().map(|c| index_of(window, c)).collect::<Result<Vec<_>>>()?;
         let mut keys: Vec<usize> = positions.iter().flatten().copied().filter(|p| *p < width).collect();
         let computed = positions.iter().any(Option::is_none);
         partition.sort_unstable();

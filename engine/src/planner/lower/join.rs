@@ -51,7 +51,11 @@ impl Graph<'_> {
         let left_node = self.exact(&left, &left_names)?;
         let right_node = self.exact(&right, &right_names)?;
         for node in [left_node, right_node] {
-            self.only_inserts(node, "WindowJoin", "Aggregate in windows below the join, not with GROUP BY alone.")?;
+            self.only_inserts(
+                node,
+                "WindowJoin",
+                "Aggregate in windows below the join, not with GROUP BY alone.",
+            )?;
         }
         let conditions: Vec<Expr> = others.into_iter().chain(join.filter.clone()).collect();
         let columns: Vec<usize> = (0..join.schema.fields().len()).collect();
@@ -102,7 +106,8 @@ impl Graph<'_> {
         let both = |a: &std::collections::BTreeSet<usize>, b: &std::collections::BTreeSet<usize>| {
             a.iter().copied().chain(b.iter().map(|i| i + width)).collect()
         };
-        let windowed = Windowed { start: both(&l.start, &r.start), end: both(&l.end, &r.end), origin: Some(origin) };
+        let windowed =
+            Windowed { start: both(&l.start, &r.start), end: both(&l.end, &r.end), origin: Some(origin) };
         Ok(Lowered {
             node,
             columns: (0..fields.len()).collect(),

@@ -15,7 +15,9 @@ use super::expressions::physical_column;
 use super::nodes::Window;
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
-use crate::plan::{CalcNode, ChangelogMode, Edge, NodeId, NodeKind, OperatorId, Partitioning, StreamNode, StreamPlan};
+use crate::plan::{
+    CalcNode, ChangelogMode, Edge, NodeId, NodeKind, OperatorId, Partitioning, StreamNode, StreamPlan,
+};
 use crate::time::WindowSpec;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion_expr::LogicalPlan;
@@ -87,7 +89,11 @@ impl Windowed {
 
 impl<'a> Graph<'a> {
     /// An empty graph for jobs that read what `plans` read.
-    pub fn new(context: &'a PlannerContext<'a>, plans: &[&LogicalPlan], join_place: Option<Span>) -> Result<Self> {
+    pub fn new(
+        context: &'a PlannerContext<'a>,
+        plans: &[&LogicalPlan],
+        join_place: Option<Span>,
+    ) -> Result<Self> {
         Ok(Self {
             context,
             nodes: Vec::new(),
@@ -113,7 +119,7 @@ impl<'a> Graph<'a> {
                 LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input, names),
                 input => self.lower(input, names),
             },
-            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Projection(projection) => self.projection(projection, names),
             LogicalPlan::Filter(filter) => self.filter(filter, names),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, names),
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Window>() {
@@ -146,7 +152,8 @@ impl<'a> Graph<'a> {
     fn add(&mut self, new: NewNode) -> NodeId {
         let NewNode { kind, name, inputs, schema, parallelism, changelog, shared } = new;
         let label = explain::label(&kind);
-        let identity = format!("{label}\n{name}\n{}", inputs.iter().map(|e| self.identity(e)).collect::<String>());
+        let identity =
+            format!("{label}\n{name}\n{}", inputs.iter().map(|e| self.identity(e)).collect::<String>());
         let signature = shared.then(|| format!("{identity}\n{kind:?}\n{schema:?}\n{parallelism}"));
         if let Some(id) = signature.as_ref().and_then(|s| self.known.get(s)) {
             return *id;
@@ -191,7 +198,9 @@ impl<'a> Graph<'a> {
         let fits = node.schema.fields().len() == lowered.columns.len()
             && lowered.columns.iter().enumerate().all(|(i, c)| i == *c)
             && node.schema.fields().iter().zip(names).zip(&lowered.fields).all(|((have, name), want)| {
-                have.name() == name && have.data_type() == want.data_type() && have.metadata() == want.metadata()
+                have.name() == name
+                    && have.data_type() == want.data_type()
+                    && have.metadata() == want.metadata()
             });
         if fits {
             return Ok(lowered.node);
@@ -202,7 +211,8 @@ impl<'a> Graph<'a> {
         if let (Some(top), true) = (self.nodes.last(), lowered.node.0 + 1 == self.nodes.len())
             && let NodeKind::Calc(calc) = &top.kind
         {
-            let projection = lowered.columns.iter().map(|c| Arc::clone(&calc.projection[*c])).collect::<Vec<_>>();
+            let projection =
+                lowered.columns.iter().map(|c| Arc::clone(&calc.projection[*c])).collect::<Vec<_>>();
             let (filter, input) = (calc.filter.clone(), top.inputs[0].clone());
             let texts = explain::reselect(&top.name, &lowered.columns, names);
             self.nodes.pop();
@@ -215,7 +225,12 @@ impl<'a> Graph<'a> {
             .map(|c| physical_column(self.node(lowered.node).schema.field(*c).name(), *c))
             .collect();
         let have = Arc::clone(&self.node(lowered.node).schema);
-        let texts = lowered.columns.iter().zip(names).map(|(c, n)| explain::renamed(have.field(*c).name(), n)).collect();
+        let texts = lowered
+            .columns
+            .iter()
+            .zip(names)
+            .map(|(c, n)| explain::renamed(have.field(*c).name(), n))
+            .collect();
         let name = explain::calc(texts, None);
         let (edge, _) = self.forward(lowered.node);
         Ok(self.calc_node(edge, None, projection, fields, name, true))
@@ -295,13 +310,20 @@ fn changes(mode: ChangelogMode) -> &'static str {
 }
 
 fn scalar_subquery() -> Error {
-    Error::unsupported("A subquery as a value", "Aggregate both in windows and join them on the window's bounds.")
+    Error::unsupported(
+        "A subquery as a value",
+        "Aggregate both in windows and join them on the window's bounds.",
+    )
 }
 
 fn refuse_sort(sort: &datafusion_expr::logical_plan::Sort, batch: bool) -> Error {
     let at = sort.expr.first().and_then(|s| super::expressions::first_span(&s.expr));
     if batch {
-        return Error::unsupported("ORDER BY", "Leave it out; sort the output outside, for example with `sort`.").at(at);
+        return Error::unsupported(
+            "ORDER BY",
+            "Leave it out; sort the output outside, for example with `sort`.",
+        )
+        .at(at);
     }
     Error::unsupported(
         "ORDER BY in a streaming query (a stream has no end to sort before)",

@@ -64,7 +64,11 @@ impl Graph<'_> {
             }
         };
         let column = |i: &usize| {
-            built.columns.get(i).copied().ok_or_else(|| Error::internal("a scan without a column that it needs"))
+            built
+                .columns
+                .get(i)
+                .copied()
+                .ok_or_else(|| Error::internal("a scan without a column that it needs"))
         };
         Ok(Lowered {
             node: built.node,
@@ -90,7 +94,9 @@ impl Graph<'_> {
         let mut read: BTreeSet<usize> = BTreeSet::new();
         for index in &output {
             match &table.columns[*index].kind {
-                Kind::Computed(expr) => read.extend(columns_read([expr], &base_schema).iter().map(|i| stored[*i])),
+                Kind::Computed(expr) => {
+                    read.extend(columns_read([expr], &base_schema).iter().map(|i| stored[*i]))
+                }
                 _ => {
                     read.insert(*index);
                 }
@@ -101,14 +107,16 @@ impl Graph<'_> {
             read.iter().map(|i| connector_field(table, *i, &keys)).collect::<Result<_>>()?;
         let output: Vec<usize> = output.into_iter().collect();
         let fields: Vec<FieldRef> = output.iter().map(|i| Arc::clone(&all[*i])).collect();
-        let computed = (read != output || projection.iter().zip(&fields).any(|(a, b)| a.data_type() != b.data_type()))
-            .then(|| self.computed(table, &output, &read, &projection, &base_schema, &stored))
-            .transpose()?;
+        let computed = (read != output
+            || projection.iter().zip(&fields).any(|(a, b)| a.data_type() != b.data_type()))
+        .then(|| self.computed(table, &output, &read, &projection, &base_schema, &stored))
+        .transpose()?;
         let place: HashMap<usize, usize> = output.iter().enumerate().map(|(at, i)| (*i, at)).collect();
         let watermark = match &table.watermark {
             None => None,
             Some(watermark) => {
-                let columns: Vec<usize> = (0..all.len()).map(|i| place.get(&i).copied().unwrap_or(usize::MAX)).collect();
+                let columns: Vec<usize> =
+                    (0..all.len()).map(|i| place.get(&i).copied().unwrap_or(usize::MAX)).collect();
                 Some(WatermarkStrategy {
                     expression: physical(&watermark.expression, &all_schema, &columns)?,
                     idle_timeout_ms: table.idle_timeout_ms(self.context)?,
@@ -171,7 +179,9 @@ impl Graph<'_> {
                     let expr = cast_metadata(expr.clone(), table, base_schema, &reader)?;
                     return physical(&expr, base_schema, &columns);
                 }
-                let Some(position) = at(*index) else { return Err(Error::internal("a column that is not read")) };
+                let Some(position) = at(*index) else {
+                    return Err(Error::internal("a column that is not read"));
+                };
                 let field = &projection[position];
                 if field.data_type() == column.field.data_type() {
                     return Ok(physical_column(field.name(), position));
@@ -192,7 +202,9 @@ fn cast_metadata(
     reader: &datafusion_common::DFSchema,
 ) -> Result<Expr> {
     for column in expr.column_refs() {
-        let (Ok(declared), Ok(given)) = (base.field_from(column), reader.field_from(column)) else { continue };
+        let (Ok(declared), Ok(given)) = (base.field_from(column), reader.field_from(column)) else {
+            continue;
+        };
         if declared != given {
             return Err(Error::unsupported(
                 format!(

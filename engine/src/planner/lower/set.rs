@@ -8,8 +8,8 @@ use crate::planner::expressions::{common_text, retype};
 use crate::sql::SqlType;
 use crate::sql::data_type::{time_attribute, without_time_attribute};
 use arrow::datatypes::{Field, Schema};
-use datafusion_expr::logical_plan::{FetchType, Limit, SkipType, Union};
 use datafusion_expr::LogicalPlan;
+use datafusion_expr::logical_plan::{FetchType, Limit, SkipType, Union};
 use std::sync::Arc;
 
 impl Graph<'_> {
@@ -18,10 +18,13 @@ impl Graph<'_> {
         let Some(first) = inputs.first() else { return Err(Error::internal("a union of nothing")) };
         let mut fields = Vec::new();
         for (index, bound) in union.schema.fields().iter().enumerate() {
-            let same = |other: &Lowered| time_attribute(&other.fields[index]) == time_attribute(&first.fields[index]);
+            let same = |other: &Lowered| {
+                time_attribute(&other.fields[index]) == time_attribute(&first.fields[index])
+            };
             let types: Vec<SqlType> = inputs.iter().map(|i| SqlType::of(&i.fields[index])).collect();
             let nullable = inputs.iter().any(|i| i.fields[index].is_nullable());
-            let mut field = first.fields[index].as_ref().clone().with_nullable(nullable).with_name(bound.name());
+            let mut field =
+                first.fields[index].as_ref().clone().with_nullable(nullable).with_name(bound.name());
             if !inputs.iter().all(same) {
                 field = without_time_attribute(field);
             }
@@ -103,7 +106,10 @@ impl Graph<'_> {
         let names: Vec<String> = input.fields.iter().map(|f| f.name().clone()).collect();
         let below = self.exact(&input, &names)?;
         if !self.node(below).changelog.is_append() {
-            return Err(Error::unsupported("LIMIT on a result that is updated", "Leave LIMIT out, or aggregate in windows."));
+            return Err(Error::unsupported(
+                "LIMIT on a result that is updated",
+                "Leave LIMIT out, or aggregate in windows.",
+            ));
         }
         let node = self.add(NewNode {
             kind: NodeKind::Limit(LimitNode { skip, fetch }),

@@ -29,7 +29,11 @@ impl Graph<'_> {
         let below = self.exact(input, &names)?;
         let changelog = self.node(below).changelog;
         let accepts = target.sink.accepts();
-        let changelog = if fits(changelog, accepts) { changelog } else { self.without_update_before(below, accepts, &target)? };
+        let changelog = if fits(changelog, accepts) {
+            changelog
+        } else {
+            self.without_update_before(below, accepts, &target)?
+        };
         let from = self.node(below).parallelism;
         let parallelism = match (target.is_table, target.sink.parallelism()) {
             (false, _) => 1,
@@ -64,7 +68,12 @@ impl Graph<'_> {
     }
 
     /// Makes the aggregate under `below` leave out `-U`, if the sink takes all else and nothing in between needs it.
-    fn without_update_before(&mut self, below: NodeId, accepts: ChangelogMode, target: &SinkTarget) -> Result<ChangelogMode> {
+    fn without_update_before(
+        &mut self,
+        below: NodeId,
+        accepts: ChangelogMode,
+        target: &SinkTarget,
+    ) -> Result<ChangelogMode> {
         let mode = self.node(below).changelog;
         let reduced = ChangelogMode { update_before: false, ..mode };
         let mut chain = vec![below];

@@ -8,8 +8,8 @@ use crate::planner::expressions::{constant, text};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::DFSchema;
-use datafusion_expr::logical_plan::{EmptyRelation, Values};
 use datafusion_expr::ExprSchemable;
+use datafusion_expr::logical_plan::{EmptyRelation, Values};
 use std::sync::Arc;
 
 impl Graph<'_> {
@@ -18,8 +18,10 @@ impl Graph<'_> {
         let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); fields.len()];
         for row in &values.values {
             for ((expr, field), column) in row.iter().zip(&fields).zip(&mut columns) {
-                let typed =
-                    expr.clone().cast_to(field.data_type(), &DFSchema::empty()).map_err(|e| translate(e, &[]))?;
+                let typed = expr
+                    .clone()
+                    .cast_to(field.data_type(), &DFSchema::empty())
+                    .map_err(|e| translate(e, &[]))?;
                 column.push(constant(&typed)?);
             }
         }

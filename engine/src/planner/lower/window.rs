@@ -26,7 +26,10 @@ impl WindowTime {
             (TimeKind::Rowtime, DataType::Timestamp(_, zone)) => zone.clone(),
             _ => Some("UTC".into()),
         };
-        with_time_attribute(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone), false), self.kind)
+        with_time_attribute(
+            Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone), false),
+            self.kind,
+        )
     }
 }
 
@@ -42,7 +45,8 @@ impl Graph<'_> {
     pub(super) fn window_time(&self, window: &Window, input: &Lowered) -> Result<WindowTime> {
         let column = index_of(window, &window.columns[0])?;
         let field = &input.fields[column];
-        let zone = matches!(field.data_type(), DataType::Timestamp(_, Some(_))).then(|| self.context.config.zone());
+        let zone =
+            matches!(field.data_type(), DataType::Timestamp(_, Some(_))).then(|| self.context.config.zone());
         let kind = match time_attribute(field) {
             Some(kind) => kind,
             // Bounded input needs no watermark: all windows fire at the end.
@@ -50,12 +54,19 @@ impl Graph<'_> {
             None => {
                 let sql_type = SqlType::of(field);
                 let what = if window.from_group_by {
-                    format!("Window aggregate can only be defined over a time attribute column, but {sql_type} encountered.")
+                    format!(
+                        "Window aggregate can only be defined over a time attribute column, but {sql_type} encountered."
+                    )
                 } else {
-                    format!("The window function requires the timecol is a time attribute type, but is {sql_type}.")
+                    format!(
+                        "The window function requires the timecol is a time attribute type, but is {sql_type}."
+                    )
                 };
                 let at = window.columns[0].spans.first().map(|s| crate::error::Span {
-                    start: crate::error::Location { line: s.start.line as u32, column: s.start.column as u32 },
+                    start: crate::error::Location {
+                        line: s.start.line as u32,
+                        column: s.start.column as u32,
+                    },
                     end: crate::error::Location { line: s.end.line as u32, column: s.end.column as u32 },
                 });
                 let name = &window.columns[0].name;
@@ -85,7 +96,8 @@ impl Graph<'_> {
         let width = fields.len();
         fields.extend([bound_field(&window.names.start), bound_field(&window.names.end), new_time]);
         let is_session = matches!(window.spec, crate::time::WindowSpec::Session { .. });
-        let (edge, parallelism) = if is_session { self.keyed(node, keys.clone()) } else { self.forward(node) };
+        let (edge, parallelism) =
+            if is_session { self.keyed(node, keys.clone()) } else { self.forward(node) };
         let attribute = match time.kind {
             TimeKind::Rowtime => TimeAttribute::Rowtime { column: time.column },
             TimeKind::Proctime => TimeAttribute::Proctime,
@@ -95,7 +107,12 @@ impl Graph<'_> {
             explain::window(&window.spec, &format!("time_col=[{}]", names[time.column]))
         );
         let node = self.add(NewNode {
-            kind: NodeKind::WindowTable(WindowTableNode { window: window.spec, time: attribute, keys, zone: time.zone }),
+            kind: NodeKind::WindowTable(WindowTableNode {
+                window: window.spec,
+                time: attribute,
+                keys,
+                zone: time.zone,
+            }),
             name,
             inputs: vec![edge],
             schema: Arc::new(Schema::new(fields.clone())),
@@ -114,14 +131,19 @@ impl Graph<'_> {
 
     /// `input` with its column `time` in milliseconds, as operators read event time.
     fn with_millisecond_time(&mut self, input: Lowered, time: usize) -> Result<Lowered> {
-        let DataType::Timestamp(unit, zone) = input.fields[time].data_type().clone() else { return Ok(input) };
+        let DataType::Timestamp(unit, zone) = input.fields[time].data_type().clone() else {
+            return Ok(input);
+        };
         if unit == TimeUnit::Millisecond {
             return Ok(input);
         }
         let wanted = DataType::Timestamp(TimeUnit::Millisecond, zone);
         let mut fields: Vec<Field> = input.fields.iter().map(|f| f.as_ref().clone()).collect();
         fields[time] = match time_attribute(&fields[time]) {
-            Some(kind) => with_time_attribute(Field::new(fields[time].name(), wanted.clone(), fields[time].is_nullable()), kind),
+            Some(kind) => with_time_attribute(
+                Field::new(fields[time].name(), wanted.clone(), fields[time].is_nullable()),
+                kind,
+            ),
             None => Field::new(fields[time].name(), wanted.clone(), fields[time].is_nullable()),
         };
         let have: Vec<FieldRef> = self.node(input.node).schema.fields().iter().cloned().collect();
@@ -133,7 +155,11 @@ impl Graph<'_> {
                 let column = crate::planner::expressions::physical_column(have[*c].name(), *c);
                 match i == time {
                     false => column,
-                    true => Arc::new(datafusion_physical_expr::expressions::CastExpr::new(column, wanted.clone(), None)),
+                    true => Arc::new(datafusion_physical_expr::expressions::CastExpr::new(
+                        column,
+                        wanted.clone(),
+                        None,
+                    )),
                 }
             })
             .collect();

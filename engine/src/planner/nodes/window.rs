@@ -4,8 +4,8 @@ use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, ExprSchema, Result, TableReference, plan_err};
 use datafusion_expr::{
-    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    UserDefinedLogicalNodeCore, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, UserDefinedLogicalNodeCore, Volatility,
 };
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -72,7 +72,9 @@ impl Window {
         let mut fields: Vec<(Option<TableReference>, FieldRef)> =
             input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
         for (name, data_type) in added {
-            fields.push((None, Arc::new(Field::new(name, data_type, false))));
+            // Flink types TUMBLE_ROWTIME as nullable, window_time not.
+            let nullable = from_group_by && *name == names.time;
+            fields.push((None, Arc::new(Field::new(name, data_type, nullable))));
         }
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
         Ok(Self { spec, columns, names, from_group_by, input, schema })
@@ -224,7 +226,8 @@ impl ScalarUDFImpl for GroupWindowFunction {
             ("proctime", _) => Some("UTC".into()),
             _ => None,
         };
-        Ok(Arc::new(Field::new(&self.name, DataType::Timestamp(TimeUnit::Millisecond, zone), false)))
+        let nullable = self.part == "rowtime";
+        Ok(Arc::new(Field::new(&self.name, DataType::Timestamp(TimeUnit::Millisecond, zone), nullable)))
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {

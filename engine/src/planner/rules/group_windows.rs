@@ -12,7 +12,9 @@ use datafusion_common::{Column, Result, TableReference};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::logical_plan::Aggregate;
 use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, LogicalPlanBuilder};
-use datafusion_sql::sqlparser::ast::{self, GroupByExpr, Select, SelectItem, Visit, VisitMut, Visitor, VisitorMut};
+use datafusion_sql::sqlparser::ast::{
+    self, GroupByExpr, Select, SelectItem, Visit, VisitMut, Visitor, VisitorMut,
+};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -113,7 +115,9 @@ fn refuse_strays(plan: &LogicalPlan) -> Result<()> {
 
 fn call(expr: &Expr) -> Option<(crate::planner::nodes::GroupWindowCall, String)> {
     match expr {
-        Expr::ScalarFunction(f) => group_window_call(f.func.name()).map(|c| (c, f.func.name().to_uppercase())),
+        Expr::ScalarFunction(f) => {
+            group_window_call(f.func.name()).map(|c| (c, f.func.name().to_uppercase()))
+        }
         Expr::Alias(alias) => call(&alias.expr),
         _ => None,
     }
@@ -157,7 +161,11 @@ fn rewrite_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
         let replacement = match call(expr) {
             None => {
                 groups.push(expr.clone());
-                outputs.push((Expr::Column(Column::new(original.0.clone(), &original.1)), original.0, original.1));
+                outputs.push((
+                    Expr::Column(Column::new(original.0.clone(), &original.1)),
+                    original.0,
+                    original.1,
+                ));
                 continue;
             }
             Some((call, aux)) => {
@@ -206,7 +214,8 @@ fn time_column(input: LogicalPlan, window: &str, argument: Option<&Expr>) -> Res
     };
     let data_type = argument.get_type(input.schema())?;
     if !matches!(data_type, DataType::Timestamp(..)) {
-        let found = argument.to_field(input.schema()).map(|(_, f)| SqlType::of(&f).to_string()).unwrap_or_default();
+        let found =
+            argument.to_field(input.schema()).map(|(_, f)| SqlType::of(&f).to_string()).unwrap_or_default();
         return Err(carry(
             Error::user(format!(
                 "Cannot apply '{window}' to arguments of type '{window}(<{found}>, <INTERVAL>)'. Supported form(s): \
@@ -229,7 +238,8 @@ const TIME_ARGUMENT: &str = "w$argument";
 
 fn spec(window: &str, arguments: &[Expr]) -> Result<WindowSpec> {
     let name = window.to_uppercase();
-    let wanted = if window == "hop" { "HOP(ts, slide, size)".to_string() } else { format!("{name}(ts, length)") };
+    let wanted =
+        if window == "hop" { "HOP(ts, slide, size)".to_string() } else { format!("{name}(ts, length)") };
     let lengths = arguments[1..]
         .iter()
         .map(|e| {
@@ -237,7 +247,9 @@ fn spec(window: &str, arguments: &[Expr]) -> Result<WindowSpec> {
                 carry(Error::user(format!("{name}: {problem}.")).with_hint(format!("Write {wanted}.")))
             })?;
             if ms <= 0 {
-                return Err(carry(Error::user(format!("{name} takes lengths greater than 0, but got {ms} ms."))));
+                return Err(carry(Error::user(format!(
+                    "{name} takes lengths greater than 0, but got {ms} ms."
+                ))));
             }
             Ok(ms)
         })
@@ -247,8 +259,8 @@ fn spec(window: &str, arguments: &[Expr]) -> Result<WindowSpec> {
         ("hop", [slide, size]) => Ok(WindowSpec::Hop { slide: *slide, size: *size, offset: 0 }),
         ("session", [gap]) => Ok(WindowSpec::Session { gap: *gap }),
         _ => Err(carry(
-            Error::user(format!("Invalid number of arguments to {name}.")).with_hint(format!("Write {wanted}.")),
+            Error::user(format!("Invalid number of arguments to {name}."))
+                .with_hint(format!("Write {wanted}.")),
         )),
     }
 }
-

@@ -1,12 +1,13 @@
 //! Gives projections the SQL types that Arrow loses: `'a'` is CHAR(1), a CASE of texts the longest of them.
 
-use crate::planner::expressions::{field_of, type_metadata};
+use crate::planner::expressions::{common_text, field_of, retype, type_metadata};
 use crate::sql::SqlType;
-use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result};
 use datafusion_expr::expr::Alias;
-use datafusion_expr::logical_plan::Projection;
+use datafusion_expr::logical_plan::{Projection, Values};
 use datafusion_expr::{Expr, LogicalPlan};
+use std::sync::Arc;
 
 /// The same plan; fields of projections carry their types, and so do all above them.
 pub fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -24,10 +25,26 @@ pub fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
                 let metadata = Some(type_metadata(&ours));
                 exprs.push(match expr {
                     Expr::Alias(alias) => Expr::Alias(Alias { metadata, ..alias }),
-                    other => Expr::Alias(Alias::new(other, qualifier.cloned(), field.name()).with_metadata(metadata)),
+                    other => Expr::Alias(
+                        Alias::new(other, qualifier.cloned(), field.name()).with_metadata(metadata),
+                    ),
                 });
             }
             Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, projection.input)?)))
+        }
+        LogicalPlan::Values(values) => {
+            let mut fields = Vec::new();
+            for (index, (qualifier, field)) in values.schema.iter().enumerate() {
+                let types = values
+                    .values
+                    .iter()
+                    .map(|row| Ok(SqlType::of(&field_of(&row[index], &DFSchema::empty(), None)?)))
+                    .collect::<Result<Vec<_>>>()?;
+                let field = retype(field.as_ref().clone(), common_text(&types));
+                fields.push((qualifier.cloned(), Arc::new(field)));
+            }
+            let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
+            Ok(Transformed::yes(LogicalPlan::Values(Values { schema, ..values })))
         }
         other => other.recompute_schema().map(Transformed::yes),
     })?;

@@ -1,5 +1,6 @@
 //! Rewrites and checks of the bound plan, one per file, in the order in which they run.
 
+pub(super) mod fetch;
 pub(super) mod group_windows;
 pub(super) mod literal_types;
 pub(super) mod optimize;

@@ -4,9 +4,11 @@ use crate::error::{Error, Result};
 use crate::planner::diagnostics::{carry, translate};
 use crate::planner::expressions::{field_of, first_span, text};
 use crate::sql::SqlType;
-use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{DFSchema, Result as DfResult};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 /// Checks every expression of the plan.
 ///
@@ -47,7 +49,8 @@ fn refuse_untyped_null(expr: &Expr, schema: &DFSchema) -> Result<()> {
     if matches!(bare, Expr::Column(_)) || kind(bare, schema).ok().map(|(k, _)| k) != Some(Kind::Null) {
         return Ok(());
     }
-    Err(Error::user("Illegal use of 'NULL': its type is unknown.").with_hint("Write CAST(NULL AS INT), or another type."))
+    Err(Error::user("Illegal use of 'NULL': its type is unknown.")
+        .with_hint("Write CAST(NULL AS INT), or another type."))
 }
 
 /// What operators see of a type.
@@ -110,22 +113,27 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             for value in &list.list {
                 let (a, b) = (kind(&list.expr, schema)?, kind(value, schema)?);
                 if !compatible(a.0, b.0, value) {
-                    return Err(Error::user("Values in expression list must have compatible types.").with_hint(format!(
-                        "{} is {}, but {} is {}: write CAST({} AS {}).",
-                        text(&list.expr),
-                        a.1,
-                        text(value),
-                        b.1,
-                        text(value),
-                        a.1
-                    )));
+                    return Err(Error::user("Values in expression list must have compatible types.")
+                        .with_hint(format!(
+                            "{} is {}, but {} is {}: write CAST({} AS {}).",
+                            text(&list.expr),
+                            a.1,
+                            text(value),
+                            b.1,
+                            text(value),
+                            a.1
+                        )));
                 }
             }
             Ok(())
         }
         Expr::Case(case) => {
-            let branches: Vec<&Expr> =
-                case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref()).collect();
+            let branches: Vec<&Expr> = case
+                .when_then_expr
+                .iter()
+                .map(|(_, then)| then.as_ref())
+                .chain(case.else_expr.as_deref())
+                .collect();
             let mut first: Option<(Kind, SqlType)> = None;
             for branch in branches {
                 let found = kind(branch, schema)?;
@@ -135,7 +143,10 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
                     Some(known) if known.0 == found.0 => {}
                     Some(known) => {
                         return Err(Error::user("Illegal mixing of types in CASE or COALESCE statement.")
-                            .with_hint(format!("One branch is {}, another {}: CAST one of them.", known.1, found.1)));
+                            .with_hint(format!(
+                                "One branch is {}, another {}: CAST one of them.",
+                                known.1, found.1
+                            )));
                     }
                 }
             }
@@ -199,19 +210,23 @@ fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<
         return Ok(());
     }
     let error = match (a.0, b.0) {
-        (Kind::Timestamp, Kind::TimestampLtz) | (Kind::TimestampLtz, Kind::Timestamp) => Error::user(format!(
-            "TIMESTAMP_LTZ and TIMESTAMP cannot be compared: {} is {}, {} is {}.",
-            text(left),
-            a.1,
-            text(right),
-            b.1
-        )),
+        (Kind::Timestamp, Kind::TimestampLtz) | (Kind::TimestampLtz, Kind::Timestamp) => {
+            Error::user(format!(
+                "TIMESTAMP_LTZ and TIMESTAMP cannot be compared: {} is {}, {} is {}.",
+                text(left),
+                a.1,
+                text(right),
+                b.1
+            ))
+        }
         (Kind::Boolean | Kind::Other, _) | (_, Kind::Boolean | Kind::Other) => Error::user(format!(
             "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {op} \
              <COMPARABLE_TYPE>'",
             a.1, b.1
         )),
-        _ => Error::user(format!("implicit type conversion between {} and {} is not supported now", a.1, b.1)),
+        _ => {
+            Error::user(format!("implicit type conversion between {} and {} is not supported now", a.1, b.1))
+        }
     };
     Err(error.with_hint(cast_hint(left, &a.1, right, &b.1)))
 }
@@ -223,7 +238,9 @@ fn cast_hint(left: &Expr, a: &SqlType, right: &Expr, b: &SqlType) -> String {
             format!("Write CAST({} AS {b}), or compare with a text: '{}'.", text(left), text(right))
         }
         (Kind::Number, Kind::Text) => match right {
-            Expr::Literal(..) => format!("Write the value without quotes, or CAST({} AS STRING).", text(left)),
+            Expr::Literal(..) => {
+                format!("Write the value without quotes, or CAST({} AS STRING).", text(left))
+            }
             _ => format!("Write CAST({} AS {a}).", text(right)),
         },
         _ => format!("Write CAST({} AS {a}).", text(right)),
@@ -249,7 +266,9 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
             let (a, b) = (kind(left, schema)?, kind(right, schema)?);
             let fine = match (a.0, b.0) {
                 (Null, _) | (_, Null) | (Number, Number) => true,
-                (Date | Time | Timestamp | TimestampLtz, Interval) => matches!(op, Operator::Plus | Operator::Minus),
+                (Date | Time | Timestamp | TimestampLtz, Interval) => {
+                    matches!(op, Operator::Plus | Operator::Minus)
+                }
                 (Interval, Date | Time | Timestamp | TimestampLtz) => matches!(op, Operator::Plus),
                 (Interval, Interval) => matches!(op, Operator::Plus | Operator::Minus),
                 (Interval, Number) | (Number, Interval) => *op == Operator::Multiply,
@@ -260,7 +279,13 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
             }
             let hint = match (a.0, b.0) {
                 (Text, Number) if *op == Operator::Plus => {
-                    format!("Write CAST({} AS {}) to add, or {} || CAST({} AS STRING) to join texts.", text(left), b.1, text(left), text(right))
+                    format!(
+                        "Write CAST({} AS {}) to add, or {} || CAST({} AS STRING) to join texts.",
+                        text(left),
+                        b.1,
+                        text(left),
+                        text(right)
+                    )
                 }
                 (Number, Text) => format!("Write CAST({} AS {}).", text(right), a.1),
                 (Text, Text) if *op == Operator::Plus => "Texts are joined by `||`.".to_string(),
@@ -295,6 +320,32 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
     }
 }
 
+/// Checks operands while they are bound, where their places are still known.
+#[derive(Debug)]
+pub struct Operands;
+
+impl ExprPlanner for Operands {
+    fn plan_binary_op(
+        &self,
+        raw: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        let op = match raw.op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Multiply,
+            BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::Modulo => Operator::Modulo,
+            BinaryOperator::StringConcat => Operator::StringConcat,
+            _ => return Ok(PlannerResult::Original(raw)),
+        };
+        let binary = BinaryExpr::new(Box::new(raw.left.clone()), op, Box::new(raw.right.clone()));
+        check_binary(&binary, schema)
+            .map_err(|e| carry(e.at(first_span(&raw.left).or_else(|| first_span(&raw.right)))))?;
+        Ok(PlannerResult::Original(raw))
+    }
+}
+
 fn check_union(union: &datafusion_expr::logical_plan::Union) -> Result<()> {
     let Some(first) = union.inputs.first() else { return Ok(()) };
     for input in &union.inputs[1..] {
@@ -302,8 +353,11 @@ fn check_union(union: &datafusion_expr::logical_plan::Union) -> Result<()> {
             let (a, b) = (SqlType::of(a), SqlType::of(b));
             let (ka, kb) = (kind_of(&a), kind_of(&b));
             if ka != kb && ka != Kind::Null && kb != Kind::Null {
-                return Err(Error::user(format!("Type mismatch in column {} of UNION ALL: {a} and {b}.", index + 1))
-                    .with_hint("CAST one of them."));
+                return Err(Error::user(format!(
+                    "Type mismatch in column {} of UNION ALL: {a} and {b}.",
+                    index + 1
+                ))
+                .with_hint("CAST one of them."));
             }
         }
     }
@@ -323,12 +377,14 @@ fn check_values(values: &datafusion_expr::logical_plan::Values) -> Result<()> {
                 None => known = Some(found),
                 Some(k) if k.0 == found.0 => {}
                 Some(k) => {
-                    return Err(Error::user(format!("Values passed to VALUES operator must have compatible types: {} and {}.", k.1, found.1))
-                        .with_hint("CAST one of them."));
+                    return Err(Error::user(format!(
+                        "Values passed to VALUES operator must have compatible types: {} and {}.",
+                        k.1, found.1
+                    ))
+                    .with_hint("CAST one of them."));
                 }
             }
         }
     }
     Ok(())
 }
-

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, GroupByExpr, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
-    Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator, OrderByKind, Query,
+    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 ///
 /// Errors: a clause that is not supported, with what to write instead.
 pub fn check(query: &Query) -> Result<()> {
-    match query.visit(&mut Check) {
+    match query.visit(&mut Check::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -37,7 +37,35 @@ pub fn first_join(query: &Query) -> Option<Span> {
     first.0
 }
 
-struct Check;
+/// Place of the first call of a function that `message` names in capitals.
+pub fn first_call(query: &Query, message: &str) -> Option<Span> {
+    struct First<'a>(Vec<&'a str>, Option<Span>);
+    impl Visitor for First<'_> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            let name = match expr {
+                Expr::Function(call) => call.name.to_string().to_uppercase(),
+                _ => return ControlFlow::Continue(()),
+            };
+            if self.1.is_none() && self.0.contains(&name.as_str()) {
+                self.1 = span(expr.span());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let words =
+        message.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).collect();
+    let mut first = First(words, None);
+    let _ = query.visit(&mut first);
+    first.1
+}
+
+/// How deep the walk is in queries, and which subqueries are inputs of window functions.
+#[derive(Default)]
+struct Check {
+    depth: usize,
+    inputs: Vec<Span>,
+}
 
 type Flow = ControlFlow<Error>;
 
@@ -52,14 +80,56 @@ impl Visitor for Check {
         if let Some(with) = &query.with
             && with.recursive
         {
-            return refuse("WITH RECURSIVE", "Flink has none either; write the steps out.", span(with.span()));
+            return refuse(
+                "WITH RECURSIVE",
+                "Flink has none either; write the steps out.",
+                span(with.span()),
+            );
         }
+        if let Some(order) = &query.order_by {
+            let at = match &order.kind {
+                OrderByKind::Expressions(all) => all.first().and_then(|e| span(e.expr.span())),
+                OrderByKind::All(_) => None,
+            };
+            if query.limit_clause.is_some() || query.fetch.is_some() {
+                return refuse(
+                    "ORDER BY … LIMIT n (Top-N)",
+                    "Leave ORDER BY out for the first n rows that come, or take MAX / MIN in windows.",
+                    at,
+                );
+            }
+            // The order of a subquery's rows means nothing, so it is left out as Flink does.
+            if self.depth == 0 {
+                return refuse(
+                    "ORDER BY",
+                    "Leave it out: a stream has no end to sort before; windows come in the order of their ends.",
+                    at,
+                );
+            }
+        }
+        if query.fetch.as_ref().is_some_and(|f| f.percent || f.with_ties) {
+            return refuse(
+                "FETCH with PERCENT or WITH TIES",
+                "Write FETCH FIRST n ROWS ONLY.",
+                span(query.span()),
+            );
+        }
+        self.depth += 1;
         self.body(&query.body)
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> Flow {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
         if let Some(qualify) = &select.qualify {
-            return refuse("QUALIFY", "Window functions (OVER) come in a later version.", span(qualify.span()));
+            return refuse(
+                "QUALIFY",
+                "Window functions (OVER) come in a later version.",
+                span(qualify.span()),
+            );
         }
         if let GroupByExpr::Expressions(expressions, _) = &select.group_by {
             for expression in expressions {
@@ -111,15 +181,32 @@ impl Visitor for Check {
             TableFactor::Derived { lateral: true, .. } => {
                 refuse("LATERAL", "Write the subquery without reference to the tables beside it.", at)
             }
-            TableFactor::MatchRecognize { .. } => refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at),
+            TableFactor::MatchRecognize { .. } => {
+                refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at)
+            }
             TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
                 refuse("PIVOT", "Aggregate with FILTER (WHERE …) instead.", at)
+            }
+            TableFactor::TableFunction { expr: Expr::Function(call), .. } => {
+                if let FunctionArguments::List(list) = &call.args {
+                    for argument in &list.args {
+                        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(e))
+                        | FunctionArg::Named { arg: FunctionArgExpr::Expr(e), .. }
+                        | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(e), .. } = argument
+                        {
+                            self.inputs.extend(span(e.span()));
+                        }
+                    }
+                }
+                ControlFlow::Continue(())
             }
             TableFactor::Table { .. }
             | TableFactor::TableFunction { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
-            _ => refuse("This kind of table expression", "Name a table, a subquery or a window function.", at),
+            _ => {
+                refuse("This kind of table expression", "Name a table, a subquery or a window function.", at)
+            }
         }
     }
 
@@ -127,7 +214,9 @@ impl Visitor for Check {
         let at = || span(expr.span());
         match expr {
             // TABLE t PARTITION BY k comes as a call with OVER; it is no window function.
-            Expr::Function(call) if call.over.is_some() && !call.name.to_string().eq_ignore_ascii_case("TABLE") => {
+            Expr::Function(call)
+                if call.over.is_some() && !call.name.to_string().eq_ignore_ascii_case("TABLE") =>
+            {
                 let name = call.name.to_string().to_uppercase();
                 let what = match name.as_str() {
                     "ROW_NUMBER" | "RANK" | "DENSE_RANK" => format!("{name}() OVER (Top-N, deduplication)"),
@@ -137,6 +226,9 @@ impl Visitor for Check {
             }
             Expr::Function(call) if !call.within_group.is_empty() => {
                 refuse("WITHIN GROUP", "Aggregate without an order.", at())
+            }
+            Expr::Subquery(_) if at().is_none_or(|at| !self.inputs.contains(&at)) => {
+                refuse("A subquery as a value", INNER_WINDOW_JOIN, at())
             }
             Expr::Exists { .. } => refuse("EXISTS (subquery)", INNER_WINDOW_JOIN, at()),
             Expr::InSubquery { .. } => refuse("IN (subquery)", INNER_WINDOW_JOIN, at()),
@@ -157,8 +249,13 @@ impl Check {
             SetExpr::SetOperation { op, set_quantifier, left, right } => {
                 let at = span(right.span());
                 match (op, set_quantifier) {
-                    (SetOperator::Union, SetQuantifier::All | SetQuantifier::None | SetQuantifier::Distinct) => {}
-                    (SetOperator::Union, _) => return refuse("UNION BY NAME", "Name the columns in the same order.", at),
+                    (
+                        SetOperator::Union,
+                        SetQuantifier::All | SetQuantifier::None | SetQuantifier::Distinct,
+                    ) => {}
+                    (SetOperator::Union, _) => {
+                        return refuse("UNION BY NAME", "Name the columns in the same order.", at);
+                    }
                     (op, _) => {
                         return refuse(&op.to_string(), "Compare keys with an aggregate over UNION ALL.", at);
                     }
@@ -173,4 +270,3 @@ impl Check {
         }
     }
 }
-

@@ -46,7 +46,9 @@ impl Bench {
         let mut bench = Self { objects: BTreeMap::new(), config: Config::default(), connectors };
         for piece in crate::sql::split(TABLES).unwrap() {
             match crate::sql::parse(&piece).unwrap() {
-                Statement::CreateTable(create) => bench.add(&create.name.parts[0].clone(), Object::Table(define(create))),
+                Statement::CreateTable(create) => {
+                    bench.add(&create.name.parts[0].clone(), Object::Table(define(create)))
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -78,6 +80,16 @@ impl Bench {
         };
         let pieces = crate::sql::split(sql)?;
         match crate::sql::parse(&pieces[0])? {
+            Statement::Query(query)
+                if {
+                    if !query.hints.is_empty() {
+                        eprintln!("{:?}", query.hints);
+                    }
+                    false
+                } =>
+            {
+                unreachable!("{query:?}")
+            }
             Statement::Query(query) => plan_query(&query, &context, Arc::new(FakeSink { updates: true })),
             Statement::Insert(insert) => plan_inserts(&[insert], &context),
             Statement::StatementSet(inserts) => plan_inserts(&inserts, &context),
@@ -97,7 +109,9 @@ impl Bench {
 
     pub fn types(&self, sql: &str) -> String {
         match self.planned(sql) {
-            Ok(p) => p.schema.fields().iter().map(|f| format!("{} {}\n", f.name(), describe_type(f))).collect(),
+            Ok(p) => {
+                p.schema.fields().iter().map(|f| format!("{} {}\n", f.name(), describe_type(f))).collect()
+            }
             Err(e) => format!("!! {e}\n   hint: {}\n", e.hint().unwrap_or_default()),
         }
     }
@@ -142,13 +156,20 @@ fn check(plan: &StreamPlan) {
             let input = &plan.nodes[node.inputs[0].from.0].schema;
             assert_eq!(calc.projection.len(), node.schema.fields().len());
             for (expr, field) in calc.projection.iter().zip(node.schema.fields()) {
-                assert_eq!(expr.data_type(input).unwrap(), *field.data_type(), "{} of {}", field.name(), node.name);
+                assert_eq!(
+                    expr.data_type(input).unwrap(),
+                    *field.data_type(),
+                    "{} of {}",
+                    field.name(),
+                    node.name
+                );
             }
         }
         if let NodeKind::Union = &node.kind {
             for edge in &node.inputs {
                 let input = &plan.nodes[edge.from.0].schema;
-                let types = |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+                let types =
+                    |s: &SchemaRef| s.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
                 assert_eq!(types(input), types(&node.schema));
             }
         }
