@@ -51,6 +51,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("FLOOR", N, whole_type, |c| whole(c, false)),
     Function::new("ROUND", NI, round_type, |c| round(c, true)).optional(1),
     Function::new("TRUNCATE", NI, round_type, |c| round(c, false)).optional(1),
+    // With a count of digits that is not known when the query is bound.
+    Function::new("round ", NI, result::first, |c| round(c, true)),
+    Function::new("truncate ", NI, result::first, |c| round(c, false)),
 ];
 
 fn double_not_null(_: &Binding<'_>) -> Result<Field> {

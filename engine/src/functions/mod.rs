@@ -9,6 +9,7 @@ mod cast;
 mod chance;
 mod clock;
 mod codecs;
+mod collections;
 mod common;
 mod conditional;
 pub mod decimal;
@@ -23,6 +24,10 @@ mod replace;
 mod scalar;
 mod strings;
 mod syntax;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use cast::{cast_array, cast_expr};
@@ -36,6 +41,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         chance::FUNCTIONS,
         clock::FUNCTIONS,
         codecs::FUNCTIONS,
+        collections::FUNCTIONS,
         conditional::FUNCTIONS,
         math::FUNCTIONS,
         operators::FUNCTIONS,

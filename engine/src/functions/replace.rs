@@ -6,7 +6,7 @@ use super::scalar::Environment;
 use chrono_tz::Tz;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Result, ScalarValue};
-use datafusion_expr::expr::{Like, ScalarFunction};
+use datafusion_expr::expr::{Case, Like, ScalarFunction};
 use datafusion_expr::{Expr, lit};
 use std::sync::Arc;
 
@@ -24,17 +24,67 @@ pub fn replace_one(expr: Expr, zone: Tz) -> Transformed<Expr> {
         Expr::TryCast(c) => Transformed::yes(cast_expr(*c.expr, &c.field, true, zone)),
         Expr::Like(like) if !like.case_insensitive => Transformed::yes(pattern("like ", like, zone)),
         Expr::SimilarTo(like) => Transformed::yes(pattern("similar ", like, zone)),
+        Expr::Negative(inner) => match negated(&inner) {
+            Some(literal) => Transformed::yes(literal),
+            None => Transformed::no(Expr::Negative(inner)),
+        },
+        Expr::ScalarFunction(call) => match call.func.name() {
+            // The type of a rounded DECIMAL follows from a constant; it must not change when one is folded later.
+            "round" if !digits_known(&call.args) => Transformed::yes(renamed("round ", call.args, zone)),
+            "truncate" if !digits_known(&call.args) => {
+                Transformed::yes(renamed("truncate ", call.args, zone))
+            }
+            // Only the branch that is taken is computed.
+            "if" => Transformed::yes(case(call)),
+            _ => Transformed::no(Expr::ScalarFunction(call)),
+        },
         other => Transformed::no(other),
     }
 }
 
-fn pattern(name: &'static str, like: Like, zone: Tz) -> Expr {
-    let Some(function) = families().find(|f| f.name == name) else { return Expr::Like(like) };
+/// `-2` as a literal.
+fn negated(expr: &Expr) -> Option<Expr> {
+    let Expr::Literal(value, None) = expr else { return None };
+    let value = match value {
+        ScalarValue::Int32(Some(v)) => ScalarValue::Int32(Some(v.checked_neg()?)),
+        ScalarValue::Int64(Some(v)) => ScalarValue::Int64(Some(v.checked_neg()?)),
+        ScalarValue::Decimal128(Some(v), p, s) => ScalarValue::Decimal128(Some(v.checked_neg()?), *p, *s),
+        ScalarValue::Float64(Some(v)) => ScalarValue::Float64(Some(-v)),
+        _ => return None,
+    };
+    Some(Expr::Literal(value, None))
+}
+
+fn digits_known(args: &[Expr]) -> bool {
+    args.get(1).is_none_or(|d| matches!(d, Expr::Literal(..)))
+}
+
+fn case(call: ScalarFunction) -> Expr {
+    match <[Expr; 3]>::try_from(call.args) {
+        Ok([condition, yes, no]) => Expr::Case(Case {
+            expr: None,
+            when_then_expr: vec![(Box::new(condition), Box::new(yes))],
+            else_expr: Some(Box::new(no)),
+        }),
+        Err(args) => Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args)),
+    }
+}
+
+fn renamed(name: &'static str, args: Vec<Expr>, zone: Tz) -> Expr {
     let env = Environment::new(Arc::new(crate::time::MockClock::at(0)), zone);
+    let function = families().find(|f| f.name == name);
+    match function {
+        Some(f) => Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(f.udf(&env)), args)),
+        // Unreachable: the names are those of our own tables.
+        None => Expr::Literal(ScalarValue::Null, None),
+    }
+}
+
+fn pattern(name: &'static str, like: Like, zone: Tz) -> Expr {
     let mut args = vec![*like.expr, *like.pattern];
     if let Some(c) = like.escape_char {
         args.push(lit(ScalarValue::Utf8(Some(c.to_string()))));
     }
-    let call = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function.udf(&env)), args));
+    let call = renamed(name, args, zone);
     if like.negated { Expr::Not(Box::new(call)) } else { call }
 }

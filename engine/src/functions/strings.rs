@@ -22,7 +22,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     // What TRIM(BOTH … FROM …) is bound to.
     Function::new("btrim", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
     Function::new("TRIM", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
-    Function::new("SUBSTRING", &[T, I, I], result::text, substring).optional(1),
+    Function::new("SUBSTRING", &[T, I, I], result::nullable_text, substring).optional(1),
     Function::new("LEFT", &[T, I], result::text, left),
     Function::new("RIGHT", &[T, I], result::text, right),
     Function::new("OVERLAY", &[T, T, I, I], result::text, overlay).optional(1),
