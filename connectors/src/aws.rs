@@ -217,13 +217,7 @@ impl AwsOptions {
     ///
     /// Errors: no region is known.
     pub async fn connect(&self, service: &'static str) -> Result<Connection> {
-        let endpoint = match &self.endpoint {
-            Some(endpoint) => Some(endpoint.clone()),
-            None => variable(&format!("AWS_ENDPOINT_URL_{service}"))
-                .or_else(|| variable("AWS_ENDPOINT_URL"))
-                .map(|url| endpoint_url(&url))
-                .transpose()?,
-        };
+        let endpoint = self.endpoint_for(service, &variable)?;
         let named =
             self.region.clone().or_else(|| variable("AWS_REGION")).or_else(|| variable("AWS_DEFAULT_REGION"));
         let region = match named {
@@ -257,7 +251,23 @@ impl AwsOptions {
             config = config.http_client(plain_client());
         }
         config.set_endpoint_url(endpoint.clone());
-        Ok(Connection { config: config.build(), region, endpoint, provider: self.credentials.name() })
+        let service = service.to_ascii_lowercase();
+        let provider = self.credentials.name();
+        Ok(Connection { config: config.build(), region, endpoint, service, provider })
+    }
+
+    /// `aws.endpoint`, else what the environment says, else none: the region's own.
+    fn endpoint_for(
+        &self,
+        service: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<String>> {
+        if let Some(endpoint) = &self.endpoint {
+            return Ok(Some(endpoint.clone()));
+        }
+        let url =
+            environment(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| environment("AWS_ENDPOINT_URL"));
+        url.map(|url| endpoint_url(&url)).transpose()
     }
 
     /// Region and endpoint as far as the options tell them, for EXPLAIN.
@@ -436,14 +446,14 @@ fn variable(name: &str) -> Option<String> {
 
 /// `text` as a URL: without spaces round it, with a scheme.
 fn endpoint_url(text: &str) -> Result<String> {
-    let text = text.trim().trim_end_matches('/');
-    let url = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
-    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains([' ', '@']) => Ok(url),
-        _ => Err(Error::user(format!("'{text}' is no endpoint."))
-            .with_hint("An endpoint is a URL such as http://127.0.0.1:4568.")),
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
+    let rest = rest.trim_end_matches('/');
+    if !["http", "https"].contains(&scheme) || host(rest).is_empty() || rest.contains([' ', '@']) {
+        return Err(Error::user(format!("'{text}' is no endpoint."))
+            .with_hint("An endpoint is a URL such as http://127.0.0.1:4568."));
     }
+    Ok(format!("{scheme}://{rest}"))
 }
 
 fn host(url: &str) -> &str {
@@ -498,6 +508,7 @@ pub struct Connection {
     pub config: SdkConfig,
     region: String,
     endpoint: Option<String>,
+    service: String,
     provider: &'static str,
 }
 
@@ -528,9 +539,13 @@ pub struct Failure {
 impl Connection {
     /// `region us-east-1, endpoint http://…`
     pub fn place(&self) -> String {
+        let Self { region, service, .. } = self;
         match &self.endpoint {
-            Some(endpoint) => format!("region {}, endpoint {endpoint}", self.region),
-            None => format!("region {}", self.region),
+            Some(endpoint) => format!("region {region}, endpoint {endpoint}"),
+            None => {
+                let end = if region.starts_with("cn-") { ".cn" } else { "" };
+                format!("region {region}, endpoint https://{service}.{region}.amazonaws.com{end}")
+            }
         }
     }
 
@@ -553,18 +568,24 @@ impl Connection {
             SdkError::ServiceError(context) => {
                 let code = context.err().code().unwrap_or("");
                 let status = context.raw().status().as_u16();
-                let text = context.err().message().filter(|m| !m.trim().is_empty()).map_or_else(
-                    || if code.is_empty() { format!("HTTP status {status}") } else { code.to_string() },
-                    |m| if code.is_empty() { shorten(m) } else { format!("{code}: {}", shorten(m)) },
-                );
+                let said = context.err().message().map(shorten).filter(|m| !m.is_empty());
+                let who = if code.is_empty() { format!("HTTP status {status}") } else { code.to_string() };
+                let text = said.map_or_else(|| who.clone(), |said| format!("{who}: {said}"));
                 self.service_failure(doing, code, status, &text)
             }
             other => {
                 let cause = shorten(&root_cause(other));
+                let mut trouble = Trouble::Transient;
                 let told = match other {
-                    SdkError::TimeoutError(_) => "no answer in time",
-                    SdkError::ResponseError(_) => "an answer that is not one of AWS",
-                    _ => "no connection",
+                    SdkError::TimeoutError(_) => "no answer in time".to_string(),
+                    SdkError::ResponseError(context) => {
+                        let status = context.raw().status().as_u16();
+                        if status < 500 {
+                            trouble = Trouble::Permanent;
+                        }
+                        format!("an answer that is not one of AWS, HTTP status {status}")
+                    }
+                    _ => "no connection".to_string(),
                 };
                 let near = (!REGIONS.contains(&self.region.as_str()) && self.endpoint.is_none())
                     .then(|| nearest(&self.region, REGIONS.iter().copied()))
@@ -575,14 +596,14 @@ impl Connection {
                         "Check 'aws.region' and 'aws.endpoint' (or AWS_ENDPOINT_URL), and that the service is up and \
                          reachable from here.{near}"
                     ));
-                Failure { trouble: Trouble::Transient, error }
+                Failure { trouble, error }
             }
         }
     }
 
     fn service_failure(&self, doing: &str, code: &str, status: u16, text: &str) -> Failure {
         let place = self.place();
-        let message = format!("AWS refused while {doing} ({place}): {text}.").replace("..", ".");
+        let message = format!("AWS refused while {doing} ({place}): {text}.");
         let (trouble, error) = match code {
             "ProvisionedThroughputExceededException" | "LimitExceededException" | "KMSThrottlingException"
             | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "TooManyRequestsException"
@@ -663,5 +684,97 @@ fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_CAUSE_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catalog::Options;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<AwsOptions> {
+        let options = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Options>();
+        let help = help();
+        AwsOptions::read(&OptionReader::new("kinesis", &options, &help)?, None)
+    }
+
+    fn refusal(pairs: &[(&str, &str)]) -> String {
+        let error = read(pairs).unwrap_err();
+        format!("{error} {}", error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_region_is_checked_unless_an_endpoint_makes_it_a_mere_name() {
+        assert!(read(&[("aws.region", "eu-west-1")]).is_ok());
+        assert!(read(&[("aws.region", "xx-future-9")]).is_ok(), "AWS adds regions");
+        assert!(refusal(&[("aws.region", "us_east_1")]).contains("Did you mean 'us-east-1'?"));
+        assert!(refusal(&[("aws.region", "<region>")]).contains("'<region>' is no AWS region"));
+        assert!(read(&[("aws.region", "local"), ("aws.endpoint", "http://localhost:4567")]).is_ok());
+    }
+
+    #[test]
+    fn the_region_of_an_endpoint_or_arn_is_used() {
+        let options = read(&[("aws.endpoint", " https://kinesis.eu-west-1.amazonaws.com/ ")]).unwrap();
+        assert_eq!(options.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(options.describe(), "region=eu-west-1, endpoint=https://kinesis.eu-west-1.amazonaws.com");
+        let bare = read(&[("aws.endpoint", "127.0.0.1:4567")]).unwrap();
+        assert_eq!(bare.endpoint.as_deref(), Some("https://127.0.0.1:4567"));
+        assert!(refusal(&[("aws.endpoint", "http://")]).contains("is no endpoint"));
+    }
+
+    #[test]
+    fn the_environment_tells_the_endpoint_where_the_table_does_not() {
+        let of = |options: &AwsOptions, variables: &[(&str, &str)]| {
+            let environment =
+                |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string());
+            options.endpoint_for("KINESIS", &environment).unwrap()
+        };
+        let none = read(&[]).unwrap();
+        let both = [("AWS_ENDPOINT_URL", "http://all:1"), ("AWS_ENDPOINT_URL_KINESIS", "http://mine:2/")];
+        assert_eq!(of(&none, &both).as_deref(), Some("http://mine:2"));
+        assert_eq!(of(&none, &both[..1]).as_deref(), Some("http://all:1"));
+        assert_eq!(of(&none, &[]), None);
+        let own = read(&[("aws.endpoint", "http://own:3")]).unwrap();
+        assert_eq!(of(&own, &both).as_deref(), Some("http://own:3"));
+    }
+
+    #[test]
+    fn providers_need_their_keys() {
+        let of = |pairs: &[(&str, &str)]| read(pairs).unwrap().credentials.name();
+        assert_eq!(of(&[]), "AUTO");
+        let keys = [("aws.credentials.basic.accesskeyid", "a"), ("aws.credentials.basic.secretkey", "hush")];
+        assert_eq!(of(&keys), "BASIC", "as in Flink, two keys are enough");
+        assert_eq!(of(&keys[..1]), "AUTO");
+        assert_eq!(of(&[("aws.credentials.provider", "env_var")]), "ENV_VAR");
+        assert_eq!(of(&[("aws.credentials.provider", "PROFILE")]), "PROFILE");
+        assert_eq!(of(&[("aws.credentials.provider", "WEB_IDENTITY_TOKEN")]), "WEB_IDENTITY_TOKEN");
+        assert!(
+            refusal(&[("aws.credentials.provider", "BASIC")]).contains("aws.credentials.basic.accesskeyid")
+        );
+        assert!(refusal(&[("aws.credentials.provider", "ASSUME_ROLE")]).contains("aws.credentials.role.arn"));
+        for java in ["SYS_PROP", "CUSTOM"] {
+            assert!(refusal(&[("aws.credentials.provider", java)]).contains("not supported"), "{java}");
+        }
+        assert!(refusal(&[("aws.credentials.provider", "BASE")]).contains("AUTO, BASIC"));
+        let nested = [
+            ("aws.credentials.provider", "ASSUME_ROLE"),
+            ("aws.credentials.role.arn", "arn:aws:iam::1:role/r"),
+            ("aws.credentials.role.provider", "BASIC"),
+            ("aws.credentials.role.provider.basic.accesskeyid", "a"),
+            ("aws.credentials.role.provider.basic.secretkey", "hush"),
+        ];
+        let options = read(&nested).unwrap();
+        assert!(
+            matches!(&options.credentials, Credentials::AssumeRole { base, .. } if base.name() == "BASIC")
+        );
+        assert!(!format!("{options:?}").contains("hush"));
+        assert!(refusal(&nested[..4]).contains("aws.credentials.role.provider.basic.secretkey"));
+    }
+
+    #[test]
+    fn all_certificates_are_trusted_only_where_there_are_none() {
+        let trust = ("aws.trust.all.certificates", "true");
+        assert!(read(&[trust, ("aws.endpoint", "http://localhost:1")]).is_ok());
+        assert!(refusal(&[trust, ("aws.endpoint", "https://localhost:1")]).contains("SSL_CERT_FILE"));
     }
 }

@@ -36,7 +36,8 @@ launch() {
 wait_ready() {
     local deadline=$((SECONDS + $1))
     until http_ok "$2" "$3"; do
-        running || { tail -n 20 "$home/log" >&2; die "it died while starting; its log is $home/log"; }
+        # Not `running`: the process may not have become the command yet.
+        kill -0 "$(cat "$home/pid")" 2>/dev/null || { tail -n 20 "$home/log" >&2; die "it died while starting; its log is $home/log"; }
         [ "$SECONDS" -lt "$deadline" ] || { halt; die "not ready within $1 s; its log is $home/log"; }
         sleep 0.1
     done

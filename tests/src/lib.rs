@@ -1,5 +1,6 @@
 //! Support for the tests: a session over an in-memory catalog, and results as text.
 
+pub mod kinesis_proxy;
 pub mod services;
 
 use arrow::array::{Array, RecordBatch};

@@ -11,6 +11,8 @@ mod reader;
 mod shards;
 mod sink;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
 use engine::error::Result;

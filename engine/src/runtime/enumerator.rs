@@ -101,7 +101,7 @@ impl SplitBoard {
     /// Waits until there may be news for reader `task`, at most `timeout`.
     pub(super) fn wait_for_news(&self, task: usize, timeout: Duration) {
         let state = lock(&self.state);
-        let waits = |s: &mut State| !s.stopped && !s.complete && s.readers[task].inbox.is_empty();
+        let waits = |s: &mut State| !s.stopped && s.readers[task].inbox.is_empty();
         drop(self.assigned.wait_timeout_while(state, timeout, waits).unwrap_or_else(PoisonError::into_inner));
     }
 

@@ -311,22 +311,17 @@ fn shards(idle_timeout_ms: Option<u64>) -> Vec<i64> {
                     .any(|s| s.split == format!("s{shard:02}") && s.watermark == Some(Watermark(time - 1)))
         });
     }
-    // The least watermark of the shards that are not idle at `ms`, if all of these have one.
-    let least = |ms: i64| {
-        let active = (0..16).filter_map(|shard| {
-            let last = EVENTS.iter().rposition(|e| e.0 == shard);
-            let last_ms = last.map_or(START, |n| START + 300 * (n as i64 + 1));
-            let idle = idle_timeout_ms.is_some_and(|t| ms - last_ms >= t as i64);
-            (!idle).then(|| last.map_or(i64::MIN, |n| EVENTS[n].1 - 1))
-        });
-        active.min().filter(|w| *w > i64::MIN)
-    };
-    // A shard becomes idle every 300 ms at most, and tasks tell it within 200 ms: no step is overtaken.
     let now = START + 300 * EVENTS.len() as i64;
-    for ms in (now..now + 20_000).step_by(100) {
+    for ms in (now - now % 100..now + 20_000).step_by(100) {
         clock.set(ms);
-        if let Some(expected) = least(ms - 200) {
-            until("a watermark", || recorder.watermarks().last().is_some_and(|w| *w >= expected));
+        if let Some(timeout) = idle_timeout_ms {
+            // Each shard became idle when it should, and its task has told it.
+            let last_row = |shard: usize| {
+                EVENTS.iter().rposition(|e| e.0 == shard).map_or(START, |n| START + 300 * (n as i64 + 1))
+            };
+            until("idle shards", || {
+                splits().iter().enumerate().all(|(n, s)| s.idle || ms - last_row(n) < timeout as i64 + 200)
+            });
         }
     }
     thread::sleep(Duration::from_millis(20));
