@@ -87,6 +87,14 @@ impl<'a> OptionReader<'a> {
         }
     }
 
+    /// A number of parallel tasks, at least 1.
+    pub fn parallelism(&self, key: &str) -> Result<Option<usize>> {
+        match self.number(key)? {
+            Some(0) => Err(self.wrong(key, "0", "a number of at least 1")),
+            n => Ok(n),
+        }
+    }
+
     /// A duration in milliseconds.
     pub fn duration_ms(&self, key: &str) -> Result<Option<u64>> {
         self.get(key).map(|v| engine::config::parse_duration_ms(v).map_err(|e| e.within(key))).transpose()
@@ -143,4 +151,14 @@ pub fn option(key: &str, default: Option<&str>, required: bool, description: &st
         required,
         description: description.to_string(),
     }
+}
+
+/// The option that every source with a watermark takes; the planner reads it.
+pub fn idle_timeout_option() -> OptionHelp {
+    option(
+        "scan.watermark.idle-timeout",
+        None,
+        false,
+        "Time without rows after which a part of the source no longer holds back the watermark.",
+    )
 }

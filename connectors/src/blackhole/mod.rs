@@ -28,7 +28,7 @@ impl Connector for Blackhole {
     fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
         let help = self.options();
         let options = OptionReader::new(self.name(), &table.options, &help)?;
-        Ok(Arc::new(BlackholeSink { parallelism: options.number("sink.parallelism")? }))
+        Ok(Arc::new(BlackholeSink { parallelism: options.parallelism("sink.parallelism")? }))
     }
 }
 

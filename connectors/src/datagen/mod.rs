@@ -2,7 +2,7 @@
 
 mod generate;
 
-use crate::options::{OptionReader, option};
+use crate::options::{OptionReader, idle_timeout_option, option};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use engine::connector::{
@@ -35,6 +35,7 @@ fn common_options() -> Vec<OptionHelp> {
             "Number of rows after which the table ends; without it, it goes on until stopped.",
         ),
         option("scan.parallelism", None, false, "Number of parallel readers."),
+        idle_timeout_option(),
     ]
 }
 
@@ -77,7 +78,7 @@ impl Connector for Datagen {
             generators,
             rows_per_second,
             rows,
-            parallelism: options.number("scan.parallelism")?,
+            parallelism: options.parallelism("scan.parallelism")?,
         }))
     }
 

@@ -7,7 +7,7 @@ mod source;
 mod tests;
 
 use crate::formats::select;
-use crate::options::{OptionReader, option};
+use crate::options::{OptionReader, idle_timeout_option, option};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
 use engine::error::{Error, Result};
@@ -27,6 +27,7 @@ fn own_options() -> Vec<OptionHelp> {
         option("source.monitor-interval", None, false, "How often the directory is looked through for new files; without it, the table ends when all files there were at the start are read."),
         option("source.path.regex-pattern", None, false, "Regular expression that the absolute path of a file must match as a whole to be read."),
         option("scan.parallelism", None, false, "Number of parallel readers."),
+        idle_timeout_option(),
         option("partition.default-name", Some(DEFAULT_PARTITION), false, "Folder for rows whose partition column is NULL or empty."),
         option("sink.rolling-policy.file-size", Some("128MB"), false, "Size at which a file is finished and the next begun."),
         option("sink.rolling-policy.rollover-interval", Some("30 min"), false, "Age at which a file is finished."),
@@ -77,7 +78,7 @@ impl Connector for Filesystem {
             path: path::local(options.required("path")?)?,
             pattern: pattern.transpose()?,
             monitor: monitor.map(Duration::from_millis),
-            parallelism: options.number("scan.parallelism")?,
+            parallelism: options.parallelism("scan.parallelism")?,
             default_partition: options.get("partition.default-name").unwrap_or(DEFAULT_PARTITION).to_string(),
             format,
             stored,
@@ -108,7 +109,7 @@ impl Connector for Filesystem {
                 silence_ms: interval(&options, "sink.rolling-policy.inactivity-interval")?,
             },
             success_file,
-            parallelism: options.number("sink.parallelism")?,
+            parallelism: options.parallelism("sink.parallelism")?,
         }))
     }
 }

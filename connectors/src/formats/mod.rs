@@ -233,3 +233,36 @@ pub(crate) fn excerpt(bytes: &[u8], at: usize, most: usize) -> String {
     let after = if end < bytes.len() { "…" } else { "" };
     format!("{before}{}{after}", text.collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FORMATS;
+    use std::path::Path;
+
+    const BEGIN: &str = "<!-- options -->\n";
+    const END: &str = "<!-- /options -->";
+
+    /// `UPDATE_EXPECT=1` rewrites the tables.
+    #[test]
+    fn every_format_has_a_page_that_lists_its_options() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/formats");
+        for format in FORMATS {
+            let path = folder.join(format!("{}.md", format.name()));
+            let page = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
+            let (_, after) = rest.split_once(END).expect("where the table ends");
+            let mut table = "| Option | Default | |\n| --- | --- | --- |\n".to_string();
+            for option in format.options() {
+                let default = option.default.map_or_else(String::new, |d| format!("`{d}`"));
+                let description = option.description.replace('|', "\\|");
+                table += &format!("| `{}.{}` | {default} | {description} |\n", format.name(), option.key);
+            }
+            let right = format!("{before}{BEGIN}{table}{END}{after}");
+            if std::env::var_os("UPDATE_EXPECT").is_some() {
+                std::fs::write(&path, right).expect("the page is written");
+            } else {
+                assert!(page == right, "{} is not up to date; UPDATE_EXPECT=1 rewrites it", path.display());
+            }
+        }
+    }
+}

@@ -44,7 +44,7 @@ impl Connector for Print {
         Ok(Arc::new(PrintSink {
             identifier: options.get("print-identifier").unwrap_or_default().to_string(),
             to_error: options.boolean("standard-error")?,
-            parallelism: options.number("sink.parallelism")?,
+            parallelism: options.parallelism("sink.parallelism")?,
         }))
     }
 }

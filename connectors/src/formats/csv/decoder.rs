@@ -185,6 +185,10 @@ fn next_field<'a>(
                 break;
             }
         }
+        // Blanks may stand behind a closing quote, unless one of them is the delimiter.
+        while matches!(text.get(at), Some(b' ' | b'\t')) && !text[at..].starts_with(delimiter) {
+            at += 1;
+        }
         return match &text[at..] {
             [] => Ok((None, None)),
             rest if rest.starts_with(delimiter) => Ok((None, Some(&rest[delimiter.len()..]))),

@@ -96,6 +96,8 @@ fn values_are_read_as_flink_reads_them() {
         (" 10 ,ten", r#"{"i":10,"s":"ten"}"#),
         ("+11,plus", r#"{"i":11,"s":"plus"}"#),
         ("12,a\"b", r#"{"i":12,"s":"a\"b"}"#),
+        ("13, \"z\"", r#"{"i":13,"s":" \"z\""}"#),
+        ("14,\"q\" ,1", r#"{"i":14,"s":"q","d":1.0}"#),
         ("", "{}"),
     ] {
         let decoded = decode(&all_types(), ignore, &[record]).unwrap();
