@@ -31,6 +31,8 @@ const MAX_OPEN_FILES: usize = 64;
 const MAX_FOLDER_DEPTH: usize = 64;
 /// Most files of one table.
 const MAX_FILES: usize = 1_000_000;
+/// Batches of which all records were skipped before the task is told that there is nothing, so that it can be stopped.
+const MAX_EMPTY_BATCHES: usize = 16;
 /// Most bytes for finding out how long a line is before the first was read.
 const FIRST_LINE_BYTES: usize = 128;
 
@@ -461,8 +463,7 @@ impl Reader for FileReader {
             std::thread::sleep(timeout);
             return Ok(Poll::Pending);
         }
-        // Batches from which all records were skipped are no news.
-        loop {
+        for _ in 0..MAX_EMPTY_BATCHES {
             let i = self.next % self.files.len().min(MAX_OPEN_FILES);
             self.next = i + 1;
             match self.read(i)? {
@@ -473,6 +474,7 @@ impl Reader for FileReader {
                 }
             }
         }
+        Ok(Poll::Pending)
     }
 
     fn snapshot(&self) -> Vec<Split> {
