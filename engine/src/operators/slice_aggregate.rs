@@ -13,6 +13,7 @@ use crate::time::{Watermark, WindowSpec};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -99,7 +100,7 @@ impl Slice {
         let from: Vec<u32> = other.table.groups().collect();
         let mut into = Vec::new();
         for from in from.chunks(MAX_BATCH_ROWS) {
-            self.table.intern(&other.table.keys(from)?, from.len(), &mut into)?;
+            self.table.intern_table(&other.table, from, &mut into);
             aggregates::resize(&mut self.accumulators, self.table.slots());
             for (mine, theirs) in self.accumulators.iter_mut().zip(&other.accumulators) {
                 mine.merge(&theirs.state(from)?, &into)?;
@@ -194,8 +195,8 @@ impl SliceAggregate {
             self.open.insert((*end, *start));
         }
         let held = match self.slices.entry(slice) {
-            std::collections::btree_map::Entry::Occupied(held) => held.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(new) => {
                 new.insert(Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? })
             }
         };

@@ -97,6 +97,37 @@ impl KeyTable {
         Ok(())
     }
 
+    /// The group here of each of `groups` of `other`, a table of the same types, into `into` (cleared first). As
+    /// `intern` of its keys, without hashing them again.
+    pub fn intern_table(&mut self, other: &KeyTable, groups: &[u32], into: &mut Vec<u32>) {
+        into.clear();
+        into.reserve(groups.len());
+        for from in groups {
+            let from = *from as usize;
+            let hash = other.hashes[from];
+            let same = |group: &u32| {
+                let group = *group as usize;
+                self.hashes[group] == hash
+                    && self
+                        .columns
+                        .iter()
+                        .zip(&other.columns)
+                        .all(|(mine, theirs)| mine.same(group, theirs, from))
+            };
+            let group = match self.table.find(hash, same) {
+                Some(group) => *group,
+                None => {
+                    let group = self.place(hash);
+                    for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
+                        mine.copy(group as usize, theirs, from);
+                    }
+                    group
+                }
+            };
+            into.push(group);
+        }
+    }
+
     /// Finds the groups of keys that are known; `None` for others.
     pub fn find(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
         let physical = self.encode(keys)?;
@@ -148,6 +179,15 @@ impl KeyTable {
 
     #[cold]
     fn add(&mut self, views: &[View<'_>], row: usize, hash: u64) -> u32 {
+        let group = self.place(hash);
+        for (column, view) in self.columns.iter_mut().zip(views) {
+            column.set(group as usize, view, row);
+        }
+        group
+    }
+
+    /// A group index for a new key, whose columns are to be set next.
+    fn place(&mut self, hash: u64) -> u32 {
         let group = match self.free.pop() {
             Some(group) => {
                 self.hashes[group as usize] = hash;
@@ -160,9 +200,6 @@ impl KeyTable {
                 (self.hashes.len() - 1) as u32
             }
         };
-        for (column, view) in self.columns.iter_mut().zip(views) {
-            column.set(group as usize, view, row);
-        }
         let hashes = &self.hashes;
         self.table.insert_unique(hash, group, |g| hashes[*g as usize]);
         group
@@ -270,6 +307,27 @@ impl KeyColumn {
             (Self::I64(c), View::I64(v, n)) => c.set(group, (!is_null(n, row)).then(|| v[row])),
             (Self::I128(c), View::I128(v, n)) => c.set(group, (!is_null(n, row)).then(|| v[row])),
             (Self::Bytes(c), View::Bytes(v, n)) => c.set(group, (!is_null(n, row)).then(|| v.value(row))),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn same(&self, group: usize, other: &Self, theirs: usize) -> bool {
+        match (self, other) {
+            (Self::I32(a), Self::I32(b)) => a.get(group) == b.get(theirs),
+            (Self::I64(a), Self::I64(b)) => a.get(group) == b.get(theirs),
+            (Self::I128(a), Self::I128(b)) => a.get(group) == b.get(theirs),
+            (Self::Bytes(a), Self::Bytes(b)) => a.get(group) == b.get(theirs),
+            _ => false,
+        }
+    }
+
+    fn copy(&mut self, group: usize, other: &Self, theirs: usize) {
+        match (self, other) {
+            (Self::I32(a), Self::I32(b)) => a.set(group, b.get(theirs)),
+            (Self::I64(a), Self::I64(b)) => a.set(group, b.get(theirs)),
+            (Self::I128(a), Self::I128(b)) => a.set(group, b.get(theirs)),
+            (Self::Bytes(a), Self::Bytes(b)) => a.set(group, b.get(theirs)),
             _ => {}
         }
     }
@@ -470,6 +528,22 @@ mod tests {
         let back = table.keys(&kept).unwrap();
         assert_eq!(&back[0], &texts(&[Some("kept")]));
         assert!(back[1].is_null(0));
+    }
+
+    #[test]
+    fn tables_take_in_tables() {
+        let (mut a, mut groups) = (KeyTable::new(&[DataType::Utf8, DataType::Int64]).unwrap(), Vec::new());
+        let mut b = a.new_like();
+        let numbers = |values: Vec<Option<i64>>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+        let first = [texts(&[Some("a"), None]), numbers(vec![Some(1), None])];
+        a.intern(&first, 2, &mut groups).unwrap();
+        let second = [texts(&[None, Some("b"), None]), numbers(vec![None, Some(1), Some(0)])];
+        b.intern(&second, 3, &mut groups).unwrap();
+        let mut into = Vec::new();
+        a.intern_table(&b, &[2, 0, 1], &mut into);
+        assert_eq!(into, [2, 1, 3]);
+        a.intern(&second, 3, &mut groups).unwrap();
+        assert_eq!(groups, [1, 3, 2]);
     }
 
     #[test]

@@ -16,20 +16,27 @@ use std::sync::Arc;
 
 /// What joins the texts of LISTAGG(x).
 const DEFAULT_DELIMITER: &str = ",";
+/// Bytes of an entry of a list besides its text.
+const LIST_ENTRY_BYTES: usize = size_of::<Box<str>>();
 
 /// COLLECT: a MULTISET, held as a map of each value to how often it is there. NULLs are left out.
 pub(super) struct Collect<V: Value> {
     codec: Codec,
     values: Vec<BTreeMap<V::Owned, i64>>,
+    /// Number of values in all groups.
+    held: usize,
 }
 
 impl<V: Value> Collect<V> {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, values: Vec::new() }
+        Self { codec, values: Vec::new(), held: 0 }
     }
 
     fn put(&mut self, group: usize, value: V::Owned, count: i64) {
-        *self.values[group].entry(value).or_insert(0) += count;
+        let counts = &mut self.values[group];
+        self.held -= counts.len();
+        *counts.entry(value).or_insert(0) += count;
+        self.held += counts.len();
     }
 }
 
@@ -51,15 +58,15 @@ impl<V: Value> Fold for Collect<V> {
 
     fn retract(&mut self, group: usize, input: &V::Array, row: usize) {
         let value = V::own(input, row);
-        let count = self.values[group].entry(value.clone()).or_insert(0);
-        *count -= 1;
-        if *count == 0 {
+        self.put(group, value.clone(), -1);
+        if self.values[group].get(&value) == Some(&0) {
             self.values[group].remove(&value);
+            self.held -= 1;
         }
     }
 
     fn clear(&mut self, group: usize) {
-        self.values[group].clear();
+        self.held -= std::mem::take(&mut self.values[group]).len();
     }
 
     fn output(&self, capacity: usize) -> Self::Output {
@@ -104,7 +111,7 @@ impl<V: Value> Fold for Collect<V> {
     }
 
     fn size(&self) -> usize {
-        counted_size::<V>(&self.values)
+        counted_size::<V>(self.values.len(), self.held)
     }
 }
 
@@ -112,11 +119,13 @@ impl<V: Value> Fold for Collect<V> {
 pub(super) struct ArrayAgg<V: Value> {
     codec: Codec,
     values: Vec<Vec<Option<V::Owned>>>,
+    /// Number of values in all groups.
+    held: usize,
 }
 
 impl<V: Value> ArrayAgg<V> {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, values: Vec::new() }
+        Self { codec, values: Vec::new(), held: 0 }
     }
 }
 
@@ -135,6 +144,7 @@ impl<V: Value> Fold for ArrayAgg<V> {
     }
 
     fn add(&mut self, group: usize, input: &V::Array, row: usize) {
+        self.held += 1;
         self.values[group].push((!V::is_null(input, row)).then(|| V::own(input, row)));
     }
 
@@ -146,11 +156,12 @@ impl<V: Value> Fold for ArrayAgg<V> {
         };
         if let Some(at) = values.iter().position(same) {
             values.remove(at);
+            self.held -= 1;
         }
     }
 
     fn clear(&mut self, group: usize) {
-        self.values[group] = Vec::new();
+        self.held -= std::mem::take(&mut self.values[group]).len();
     }
 
     fn output(&self, capacity: usize) -> Self::Output {
@@ -186,10 +197,7 @@ impl<V: Value> Fold for ArrayAgg<V> {
     }
 
     fn size(&self) -> usize {
-        self.values
-            .iter()
-            .map(|g| 24 + g.iter().map(|v| 8 + v.as_ref().map_or(0, V::size)).sum::<usize>())
-            .sum()
+        self.values.capacity() * 24 + self.held * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 
@@ -217,10 +225,13 @@ impl Texts {
 pub(super) struct ListAgg {
     lists: Vec<Option<String>>,
     delimiter: Option<String>,
+    /// Bytes of all texts.
+    bytes: usize,
 }
 
 impl ListAgg {
     fn put(&mut self, group: usize, text: &str, delimiter: &str) {
+        self.bytes += text.len() + delimiter.len();
         match &mut self.lists[group] {
             Some(list) => {
                 list.push_str(delimiter);
@@ -256,7 +267,8 @@ impl Fold for ListAgg {
     }
 
     fn clear(&mut self, group: usize) {
-        self.lists[group] = None;
+        let gone = self.lists[group].take().map_or(0, |list| list.len());
+        self.bytes = self.bytes.saturating_sub(gone);
     }
 
     fn output(&self, capacity: usize) -> StringBuilder {
@@ -289,7 +301,7 @@ impl Fold for ListAgg {
     }
 
     fn size(&self) -> usize {
-        self.lists.iter().map(|l| 24 + l.as_ref().map_or(0, String::capacity)).sum()
+        self.lists.capacity() * 24 + self.bytes
     }
 }
 
@@ -298,6 +310,15 @@ impl Fold for ListAgg {
 pub(super) struct RetractableListAgg {
     lists: Vec<Vec<Box<str>>>,
     delimiter: Option<String>,
+    /// Bytes of all texts.
+    bytes: usize,
+}
+
+impl RetractableListAgg {
+    fn put(&mut self, group: usize, text: &str) {
+        self.bytes += LIST_ENTRY_BYTES + text.len();
+        self.lists[group].push(text.into());
+    }
 }
 
 impl Fold for RetractableListAgg {
@@ -317,18 +338,19 @@ impl Fold for RetractableListAgg {
         if self.delimiter.as_deref() != Some(delimiter) {
             self.delimiter = Some(delimiter.to_owned());
         }
-        self.lists[group].push(input.texts.value(row).into());
+        self.put(group, input.texts.value(row));
     }
 
     fn retract(&mut self, group: usize, input: &Texts, row: usize) {
         let list = &mut self.lists[group];
         if let Some(at) = list.iter().position(|t| &**t == input.texts.value(row)) {
-            list.remove(at);
+            self.bytes -= LIST_ENTRY_BYTES + list.remove(at).len();
         }
     }
 
     fn clear(&mut self, group: usize) {
-        self.lists[group] = Vec::new();
+        let gone = std::mem::take(&mut self.lists[group]);
+        self.bytes -= gone.iter().map(|text| LIST_ENTRY_BYTES + text.len()).sum::<usize>();
     }
 
     fn output(&self, capacity: usize) -> StringBuilder {
@@ -362,12 +384,12 @@ impl Fold for RetractableListAgg {
         let delimiters = states[1].as_string::<i32>();
         for (row, group) in groups.iter().enumerate() {
             self.delimiter = Some(delimiters.value(row).to_owned());
-            self.lists[*group as usize].extend(range(row).map(|i| Box::from(texts.value(i))));
+            range(row).for_each(|i| self.put(*group as usize, texts.value(i)));
         }
         Ok(())
     }
 
     fn size(&self) -> usize {
-        self.lists.iter().map(|l| 24 + l.iter().map(|t| 16 + t.len()).sum::<usize>()).sum()
+        self.lists.capacity() * 24 + self.bytes
     }
 }

@@ -80,7 +80,7 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
     }
 
     fn size(&self) -> usize {
-        self.best.iter().map(|b| 8 + b.as_ref().map_or(0, V::size)).sum()
+        self.best.capacity() * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 
@@ -88,11 +88,13 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
 pub(super) struct RetractableExtremum<V: Value, const MAX: bool> {
     codec: Codec,
     values: Vec<BTreeMap<V::Owned, i64>>,
+    /// Number of values in all groups.
+    held: usize,
 }
 
 impl<V: Value, const MAX: bool> RetractableExtremum<V, MAX> {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, values: Vec::new() }
+        Self { codec, values: Vec::new(), held: 0 }
     }
 
     fn put(&mut self, group: usize, value: V::Owned, count: i64) {
@@ -100,11 +102,13 @@ impl<V: Value, const MAX: bool> RetractableExtremum<V, MAX> {
         match values.entry(value) {
             Entry::Vacant(entry) => {
                 entry.insert(count);
+                self.held += 1;
             }
             Entry::Occupied(mut entry) => {
                 *entry.get_mut() += count;
                 if *entry.get() == 0 {
                     entry.remove();
+                    self.held -= 1;
                 }
             }
         }
@@ -132,7 +136,7 @@ impl<V: Value, const MAX: bool> Fold for RetractableExtremum<V, MAX> {
     }
 
     fn clear(&mut self, group: usize) {
-        self.values[group].clear();
+        self.held -= std::mem::take(&mut self.values[group]).len();
     }
 
     fn output(&self, capacity: usize) -> V::Builder {
@@ -166,7 +170,7 @@ impl<V: Value, const MAX: bool> Fold for RetractableExtremum<V, MAX> {
     }
 
     fn size(&self) -> usize {
-        counted_size::<V>(&self.values)
+        counted_size::<V>(self.values.len(), self.held)
     }
 }
 
@@ -188,11 +192,7 @@ pub(super) fn counted_state<'a, V: Value>(
     Ok(vec![values.finish(codec)?, counts.finish(&Codec::new(&DataType::Int64)?)?])
 }
 
-/// Bytes of counted values, estimated: of each, the tree keeps about three words besides.
-pub(super) fn counted_size<V: Value>(groups: &[BTreeMap<V::Owned, i64>]) -> usize {
-    let group = |g: &BTreeMap<V::Owned, i64>| {
-        let each = g.keys().next().map_or(0, V::size);
-        24 + g.len() * (24 + each)
-    };
-    groups.iter().map(group).sum()
+/// Bytes of `held` counted values in `groups` groups, estimated: of each, the tree keeps about three words besides.
+pub(super) fn counted_size<V: Value>(groups: usize, held: usize) -> usize {
+    groups * 24 + held * (24 + size_of::<V::Owned>() + V::HEAP)
 }

@@ -73,7 +73,7 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     }
 
     fn size(&self) -> usize {
-        self.values.iter().map(|v| 8 + v.as_ref().map_or(0, V::size)).sum()
+        self.values.capacity() * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 
@@ -82,11 +82,13 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
 pub(super) struct RetractableFirstLast<V: Value, const LAST: bool> {
     codec: Codec,
     values: Vec<VecDeque<V::Owned>>,
+    /// Number of values in all groups.
+    held: usize,
 }
 
 impl<V: Value, const LAST: bool> RetractableFirstLast<V, LAST> {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, values: Vec::new() }
+        Self { codec, values: Vec::new(), held: 0 }
     }
 }
 
@@ -103,6 +105,7 @@ impl<V: Value, const LAST: bool> Fold for RetractableFirstLast<V, LAST> {
     }
 
     fn add(&mut self, group: usize, input: &V::Array, row: usize) {
+        self.held += 1;
         self.values[group].push_back(V::own(input, row));
     }
 
@@ -110,11 +113,12 @@ impl<V: Value, const LAST: bool> Fold for RetractableFirstLast<V, LAST> {
         let values = &mut self.values[group];
         if let Some(at) = values.iter().position(|v| V::compare(input, row, v).is_eq()) {
             values.remove(at);
+            self.held -= 1;
         }
     }
 
     fn clear(&mut self, group: usize) {
-        self.values[group] = VecDeque::new();
+        self.held -= std::mem::take(&mut self.values[group]).len();
     }
 
     fn output(&self, capacity: usize) -> V::Builder {
@@ -143,12 +147,13 @@ impl<V: Value, const LAST: bool> Fold for RetractableFirstLast<V, LAST> {
         let (range, values) = open_lists(&states[0]);
         let values = V::array(&self.codec.encode(values)?);
         for (row, group) in groups.iter().enumerate() {
+            self.held += range(row).len();
             self.values[*group as usize].extend(range(row).map(|i| V::own(&values, i)));
         }
         Ok(())
     }
 
     fn size(&self) -> usize {
-        self.values.iter().map(|v| 32 + v.iter().map(V::size).sum::<usize>()).sum()
+        self.values.capacity() * 32 + self.held * (size_of::<V::Owned>() + V::HEAP)
     }
 }

@@ -20,6 +20,8 @@ pub(super) trait Value: Send + 'static {
     type Owned: Clone + Ord + Send;
     /// A column being made.
     type Builder;
+    /// Bytes that a value keeps on the heap, guessed: looking at each one would take too long.
+    const HEAP: usize;
 
     fn array(array: &ArrayRef) -> Self::Array;
     fn is_null(array: &Self::Array, row: usize) -> bool;
@@ -29,7 +31,6 @@ pub(super) trait Value: Send + 'static {
     fn append(builder: &mut Self::Builder, value: Option<&Self::Owned>);
     fn length(builder: &Self::Builder) -> usize;
     fn finish(builder: Self::Builder) -> ArrayRef;
-    fn size(value: &Self::Owned) -> usize;
 }
 
 /// Numbers, with floats in total order.
@@ -63,6 +64,7 @@ impl<T: ArrowPrimitiveType<Native: ArrowNativeTypeOp>> Value for Fixed<T> {
     type Array = PrimitiveArray<T>;
     type Owned = Total<T::Native>;
     type Builder = PrimitiveBuilder<T>;
+    const HEAP: usize = 0;
 
     fn array(array: &ArrayRef) -> Self::Array {
         array.as_primitive::<T>().clone()
@@ -98,10 +100,6 @@ impl<T: ArrowPrimitiveType<Native: ArrowNativeTypeOp>> Value for Fixed<T> {
     fn finish(mut builder: Self::Builder) -> ArrayRef {
         Arc::new(builder.finish())
     }
-
-    fn size(_: &Self::Owned) -> usize {
-        size_of::<T::Native>()
-    }
 }
 
 /// Texts, bytes, and nested values in row format.
@@ -111,6 +109,7 @@ impl Value for Bytes {
     type Array = BinaryArray;
     type Owned = Box<[u8]>;
     type Builder = BinaryBuilder;
+    const HEAP: usize = 32;
 
     fn array(array: &ArrayRef) -> BinaryArray {
         array.as_binary::<i32>().clone()
@@ -143,10 +142,6 @@ impl Value for Bytes {
 
     fn finish(mut builder: BinaryBuilder) -> ArrayRef {
         Arc::new(builder.finish())
-    }
-
-    fn size(value: &Box<[u8]>) -> usize {
-        value.len() + size_of::<Box<[u8]>>()
     }
 }
 
