@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::plan::AggregateCall;
-use crate::state::accumulator::{Accumulator, Changes, accumulator};
+use crate::state::accumulator::{Accumulator, Changes, accumulator, selection};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema};
 use std::sync::Arc;
 
@@ -46,6 +47,16 @@ impl Aggregates {
             accumulator.update(&call.arguments(input), groups, call.filter(input)?)?;
         }
         Ok(())
+    }
+
+    /// Rows that are told as changes even where all values stay the same.
+    pub(super) fn told_anyway(&self, of: &Accumulators, input: &RecordBatch) -> Result<BooleanBuffer> {
+        let mut told = BooleanBuffer::new_unset(input.num_rows());
+        for (call, _) in self.calls.iter().zip(of).filter(|(_, a)| a.tells_every_row()) {
+            let counts = selection(&call.arguments(input), call.filter(input)?, true);
+            told = &told | &counts.unwrap_or_else(|| BooleanBuffer::new_set(input.num_rows()));
+        }
+        Ok(told)
     }
 
     /// Takes the rows of `input` in or back; for each call, each row's value before and after.

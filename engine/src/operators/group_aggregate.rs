@@ -109,7 +109,8 @@ impl GroupAggregate {
         out: &mut dyn Collector,
     ) -> Result<()> {
         let rows = input.num_rows();
-        let changed = Self::changed(values, rows)?;
+        let told = self.aggregates.told_anyway(&self.accumulators, input.records())?;
+        let changed = &Self::changed(values, rows)? | &told;
         // Row `r` of the values before is `r` here, of the values after `rows + r`.
         let mut picks: Vec<u32> = Vec::with_capacity(rows);
         let mut kinds: Vec<RowKind> = Vec::with_capacity(rows);

@@ -96,14 +96,26 @@ struct Slice {
 }
 
 impl Slice {
-    fn merge(&mut self, other: &Slice) -> Result<()> {
-        let from: Vec<u32> = other.table.groups().collect();
-        let mut into = Vec::new();
-        for from in from.chunks(MAX_BATCH_ROWS) {
-            self.table.intern_table(&other.table, from, &mut into);
-            aggregates::resize(&mut self.accumulators, self.table.slots());
-            for (mine, theirs) in self.accumulators.iter_mut().zip(&other.accumulators) {
-                mine.merge(&theirs.state(from)?, &into)?;
+    /// Adds `others`, which are in the order of time.
+    fn merge(&mut self, others: &[&Slice]) -> Result<()> {
+        let mut parts: Vec<(&Slice, Vec<u32>, Vec<u32>)> = Vec::with_capacity(others.len());
+        for other in others.iter().rev() {
+            let from: Vec<u32> = other.table.groups().collect();
+            let mut into = Vec::new();
+            self.table.intern_table(&other.table, &from, &mut into);
+            parts.push((other, from, into));
+        }
+        aggregates::resize(&mut self.accumulators, self.table.slots());
+        for (call, mine) in self.accumulators.iter_mut().enumerate() {
+            let mut merge = |(other, from, into): &(&Slice, Vec<u32>, Vec<u32>)| -> Result<()> {
+                for (from, into) in from.chunks(MAX_BATCH_ROWS).zip(into.chunks(MAX_BATCH_ROWS)) {
+                    mine.merge(&other.accumulators[call].state(from)?, into)?;
+                }
+                Ok(())
+            };
+            match others.first().is_some_and(|o| o.accumulators[call].merges_in_time_order()) {
+                true => parts.iter().rev().try_for_each(&mut merge)?,
+                false => parts.iter().try_for_each(&mut merge)?,
             }
         }
         Ok(())
@@ -231,20 +243,18 @@ impl SliceAggregate {
             }
             return Ok(());
         }
-        let mut slices = match self.assign {
-            Assign::Attached { .. } => self.slices.range(window..=window),
-            _ => self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)),
+        let slices: Vec<&Slice> = match self.assign {
+            Assign::Attached { .. } => self.slices.range(window..=window).map(|(_, s)| s).collect(),
+            _ => self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)).map(|(_, s)| s).collect(),
         };
-        match (slices.next(), slices.next()) {
-            (Some((_, only)), None) => self.emit(window, only, now_ms, gather)?,
-            (Some((_, first)), Some((_, second))) => {
+        match slices[..] {
+            [] => {}
+            [only] => self.emit(window, only, now_ms, gather)?,
+            _ => {
                 let mut whole = Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? };
-                for slice in [first, second].into_iter().chain(slices.map(|(_, s)| s)) {
-                    whole.merge(slice)?;
-                }
+                whole.merge(&slices)?;
                 self.emit(window, &whole, now_ms, gather)?;
             }
-            (None, _) => {}
         }
         if let Assign::Attached { .. } = self.assign {
             self.slices.remove(&window);
@@ -270,7 +280,7 @@ impl SliceAggregate {
             let Some(slice) = next.and_then(|s| self.slices.remove(&s)) else { break };
             match &mut whole {
                 None => whole = Some(slice),
-                Some(whole) => whole.merge(&slice)?,
+                Some(whole) => whole.merge(&[&slice])?,
             }
         }
         match whole {

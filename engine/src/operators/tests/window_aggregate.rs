@@ -255,8 +255,8 @@ fn rows_late_for_some_windows_count_in_the_others() {
     assert_eq!(h.status().late_rows, 0);
     expect![[r#"
         +I 2 a,b -00:00:05 00:00:05
-        +I 3 a,b,d 00:00:00 00:00:10
-        +I 6 d,f,c,e,g,h 00:00:05 00:00:15
+        +I 3 d,a,b 00:00:00 00:00:10
+        +I 6 c,e,g,h,d,f 00:00:05 00:00:15
         +I 4 c,e,g,h 00:00:10 00:00:20
     "#]]
     .assert_eq(&h.end().take().replace("1969-12-31T23:59:55", "-00:00:05"));
@@ -271,6 +271,16 @@ fn rows_late_for_some_windows_count_in_the_others() {
         +I 8 a,b,d,f,c,e,g,h 00:00:00 00:00:15
     "#]]
     .assert_eq(&h.end().take());
+}
+
+#[test]
+fn first_and_last_values_of_slices_are_those_of_time() {
+    let output = "first STRING, last STRING, start TIMESTAMP, end TIMESTAMP";
+    let windows = assign(WindowSpec::Hop { slide: 5000, size: 15_000, offset: 0 });
+    let mut h = harness("ts TIMESTAMP, id STRING", windows, &[], output, "first_value(1), last_value(1)");
+    h.rows("00:00:11 c\n 00:00:01 a\n 00:00:06 b").watermark("00:00:14.998");
+    h.take();
+    assert_eq!(h.watermark("00:00:14.999").take(), "+I a c 00:00:00 00:00:15\n");
 }
 
 #[test]

@@ -210,6 +210,10 @@ impl Accumulator for Distinct {
         self.inner.skips_nulls()
     }
 
+    fn merges_in_time_order(&self) -> bool {
+        self.inner.merges_in_time_order()
+    }
+
     fn size(&self) -> usize {
         self.inner.size()
             + self.pairs.size()

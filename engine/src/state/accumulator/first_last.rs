@@ -23,6 +23,8 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     type Input = V::Array;
     type Output = V::Builder;
 
+    const IN_TIME_ORDER: bool = true;
+
     fn bind(&self, values: &[ArrayRef]) -> Result<V::Array> {
         Ok(V::array(&self.codec.encode(&values[0])?))
     }
@@ -95,6 +97,8 @@ impl<V: Value, const LAST: bool> RetractableFirstLast<V, LAST> {
 impl<V: Value, const LAST: bool> Fold for RetractableFirstLast<V, LAST> {
     type Input = V::Array;
     type Output = V::Builder;
+
+    const IN_TIME_ORDER: bool = true;
 
     fn bind(&self, values: &[ArrayRef]) -> Result<V::Array> {
         Ok(V::array(&self.codec.encode(&values[0])?))

@@ -14,6 +14,10 @@ pub(super) trait Fold: Send {
     type Output;
     /// Whether rows with a NULL argument are left out.
     const SKIPS_NULLS: bool = true;
+    /// See `Accumulator::merges_in_time_order`.
+    const IN_TIME_ORDER: bool = false;
+    /// See `Accumulator::tells_every_row`.
+    const TELLS_EVERY_ROW: bool = false;
 
     fn bind(&self, values: &[ArrayRef]) -> Result<Self::Input>;
     fn resize(&mut self, groups: usize);
@@ -34,7 +38,7 @@ pub(super) trait Fold: Send {
 pub(super) struct Folding<F>(pub F);
 
 /// The rows that count: `None` for all.
-pub(super) fn selection(
+pub(crate) fn selection(
     values: &[ArrayRef],
     filter: Option<&BooleanArray>,
     skips_nulls: bool,
@@ -118,6 +122,14 @@ impl<F: Fold> Accumulator for Folding<F> {
 
     fn skips_nulls(&self) -> bool {
         F::SKIPS_NULLS
+    }
+
+    fn merges_in_time_order(&self) -> bool {
+        F::IN_TIME_ORDER
+    }
+
+    fn tells_every_row(&self) -> bool {
+        F::TELLS_EVERY_ROW
     }
 
     fn size(&self) -> usize {

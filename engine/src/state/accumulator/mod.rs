@@ -22,6 +22,8 @@ use crate::error::{Error, Result};
 use crate::plan::AggregateCall;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{self as types, DataType};
+pub(crate) use fold::selection;
+
 use fold::Folding;
 use value::{Bytes, Fixed};
 
@@ -70,6 +72,18 @@ pub trait Accumulator: Send {
 
     /// Whether rows with a NULL argument are left out.
     fn skips_nulls(&self) -> bool;
+
+    /// Whether states must be merged in the order of time. Others are merged as Flink does, for texts to be the
+    /// same: the slices of a hopping window from the latest to the earliest.
+    fn merges_in_time_order(&self) -> bool {
+        false
+    }
+
+    /// Whether every row that counts is told as a change, even where the value stays the same: Flink's planner
+    /// writes some aggregates as several sums, and compares these.
+    fn tells_every_row(&self) -> bool {
+        false
+    }
 
     /// Bytes held, estimated.
     fn size(&self) -> usize;

@@ -61,6 +61,8 @@ impl<T: Spread> Fold for Variance<T> {
     type Input = (PrimitiveArray<T>, PrimitiveArray<T>);
     type Output = Vec<Option<T::Native>>;
 
+    const TELLS_EVERY_ROW: bool = true;
+
     fn bind(&self, values: &[ArrayRef]) -> Result<Self::Input> {
         let values = values[0].as_primitive::<T>().clone();
         let squares = values.unary(|v| v.mul_wrapping(v));
