@@ -157,7 +157,12 @@ impl Chain {
     /// Tells the counters how the operators stand.
     pub(super) fn report(&self) {
         for link in &self.links {
-            link.metrics.set(link.operator.status(), link.watermark);
+            let mut status = link.operator.status();
+            // Such windows are fired by the clock, no watermark is awaited.
+            if link.operator.next_timer_ms().is_some() {
+                status.next_fire_ms = None;
+            }
+            link.metrics.set(status, link.watermark);
         }
     }
 }

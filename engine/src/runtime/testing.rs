@@ -11,10 +11,11 @@ use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::operators::{Collector, Operator, OperatorContext};
 use crate::plan::{
-    CalcNode, ChangelogMode, Edge, LimitNode, NodeId, NodeKind, OperatorId, Partitioning, SinkNode,
-    SourceNode, StreamNode, StreamPlan, WatermarkStrategy,
+    AggregateCall, CalcNode, ChangelogMode, Edge, LimitNode, NodeId, NodeKind, OperatorId, Partitioning,
+    SinkNode, SourceNode, StreamNode, StreamPlan, TimeAttribute, WatermarkStrategy, WindowAggregateNode,
+    WindowInput, WindowProperty,
 };
-use crate::time::{Clock, SystemClock, Watermark};
+use crate::time::{Clock, SystemClock, Watermark, WindowSpec};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion_expr::Operator as BinaryOperator;
@@ -44,9 +45,10 @@ pub(super) fn rows(values: &[(i64, i64)]) -> RecordBatch {
     RecordBatch::try_new(schema(), vec![ts, v]).unwrap()
 }
 
-/// The `v` column.
+/// The first BIGINT column.
 pub(super) fn values(batch: &ChangeBatch) -> Vec<i64> {
-    batch.records().column(1).as_primitive::<Int64Type>().values().to_vec()
+    let column = batch.records().columns().iter().find_map(|c| c.as_primitive_opt::<Int64Type>());
+    column.unwrap().values().to_vec()
 }
 
 /// `WATERMARK FOR ts AS ts - delay ms`.
@@ -69,6 +71,8 @@ struct Feed {
     /// Makes the reader fail after so many batches.
     fail_after: usize,
     polls: AtomicUsize,
+    /// For each split, those that must be finished before it.
+    parents: Vec<Vec<usize>>,
 }
 
 impl FakeSource {
@@ -78,6 +82,16 @@ impl FakeSource {
     }
 
     pub(super) fn failing(splits: usize, bounded: bool, fail_after: usize) -> Self {
+        Self::make(vec![vec![]; splits], bounded, fail_after)
+    }
+
+    /// Endless, with splits that come only after others.
+    pub(super) fn with_children(parents: Vec<Vec<usize>>) -> Self {
+        Self::make(parents, false, usize::MAX)
+    }
+
+    fn make(parents: Vec<Vec<usize>>, bounded: bool, fail_after: usize) -> Self {
+        let splits = parents.len();
         let splits = (0..splits).map(|n| (format!("s{n:02}"), VecDeque::new())).collect();
         Self(Arc::new(Feed {
             splits: Mutex::new(splits),
@@ -85,6 +99,7 @@ impl FakeSource {
             bounded,
             fail_after,
             polls: AtomicUsize::new(0),
+            parents,
         }))
     }
 
@@ -131,7 +146,8 @@ impl Source for FakeSource {
     }
 
     fn enumerator(&self, _context: &SourceContext) -> Result<Box<dyn Enumerator>> {
-        Ok(Box::new(FakeEnumerator(self.clone(), false)))
+        let waiting = (0..self.0.parents.len()).collect();
+        Ok(Box::new(FakeEnumerator { source: self.clone(), waiting, finished: Vec::new() }))
     }
 
     fn reader(&self, _context: ReaderContext) -> Result<Box<dyn Reader>> {
@@ -139,7 +155,11 @@ impl Source for FakeSource {
     }
 }
 
-struct FakeEnumerator(FakeSource, bool);
+struct FakeEnumerator {
+    source: FakeSource,
+    waiting: Vec<usize>,
+    finished: Vec<usize>,
+}
 
 impl Enumerator for FakeEnumerator {
     fn restore(&mut self, _known: &[Split], _finished: &[Split]) -> Result<()> {
@@ -147,12 +167,17 @@ impl Enumerator for FakeEnumerator {
     }
 
     fn discover(&mut self) -> Result<Assignment> {
-        if std::mem::replace(&mut self.1, true) {
-            return Ok(Assignment { splits: vec![], complete: self.0.0.bounded });
-        }
-        let ids = lock(&self.0.0.splits).keys().cloned().collect::<Vec<_>>();
-        let splits = ids.into_iter().map(|id| Split { id, position: String::new() }).collect();
-        Ok(Assignment { splits, complete: self.0.0.bounded })
+        let (parents, finished) = (&self.source.0.parents, &self.finished);
+        let ready = self.waiting.extract_if(.., |n| parents[*n].iter().all(|p| finished.contains(p)));
+        let splits = ready.map(|n| Split { id: format!("s{n:02}"), position: String::new() }).collect();
+        Ok(Assignment { splits, complete: self.source.0.bounded })
+    }
+
+    fn finished(&mut self, split: &Split) -> Result<()> {
+        // Long enough for a watermark that does not wait to run away.
+        thread::sleep(Duration::from_millis(20));
+        self.finished.push(split.id[1..].parse().unwrap());
+        Ok(())
     }
 }
 
@@ -307,6 +332,41 @@ impl PlanBuilder {
     pub(super) fn union(&mut self, inputs: Vec<(NodeId, Partitioning)>, tasks: usize) -> NodeId {
         let inputs = edges(inputs);
         self.add("Union", NodeKind::Union, inputs, tasks)
+    }
+
+    /// `COUNT(*)` in sessions over all rows.
+    pub(super) fn sessions(&mut self, gap: i64, from: NodeId) -> NodeId {
+        let count = AggregateCall {
+            function: "count".into(),
+            arguments: vec![],
+            distinct: false,
+            filter: None,
+            data_type: DataType::Int64,
+            name: "c".into(),
+        };
+        let time = TimeAttribute::Rowtime { column: 0 };
+        let node = WindowAggregateNode {
+            input: WindowInput::Assign { window: WindowSpec::Session { gap }, time, zone: None },
+            keys: vec![],
+            aggregates: vec![count],
+            properties: vec![WindowProperty::End],
+        };
+        let inputs = edges(vec![(from, Partitioning::Single)]);
+        let id = self.add("Sessions", NodeKind::WindowAggregate(node), inputs, 1);
+        self.0.nodes[id.0].schema = Arc::new(Schema::new(vec![
+            Field::new("c", DataType::Int64, false),
+            Field::new("e", DataType::Timestamp(TimeUnit::Millisecond, None), false),
+        ]));
+        id
+    }
+
+    /// An operator that passes on the columns of `from`.
+    pub(super) fn watch(&mut self, name: &str, from: NodeId) -> NodeId {
+        let schema = self.0.nodes[from.0].schema.clone();
+        let tasks = self.0.nodes[from.0].parallelism;
+        let id = self.operator(name, vec![(from, Partitioning::Forward)], tasks);
+        self.0.nodes[id.0].schema = schema;
+        id
     }
 
     pub(super) fn limit(&mut self, fetch: u64, from: NodeId) -> NodeId {

@@ -274,7 +274,8 @@ fn periodic_watermarks_follow_the_clock() {
 }
 
 /// The guide's example of idle shards: 16 shards, 8 events, parallelism 8, watermarks = event time - 1 ms.
-fn shards(idle_timeout_ms: Option<u64>) -> Vec<i64> {
+/// What came behind the sessions.
+fn shards(idle_timeout_ms: Option<u64>) -> Vec<Seen> {
     const START: i64 = 1_000_000;
     const EVENTS: [(usize, i64); 8] = [
         (1, 1648030822428),
@@ -286,18 +287,24 @@ fn shards(idle_timeout_ms: Option<u64>) -> Vec<i64> {
         (12, 1648030796122),
         (12, 1648030887171),
     ];
-    let recorder = Recorder::default();
-    let operators = Operators::default().with("session", {
-        let r = recorder.clone();
-        move || r.clone()
-    });
+    let (recorder, arrivals) = (Recorder::default(), Recorder::default());
+    let operators = Operators::default()
+        .with("before", {
+            let arrivals = arrivals.clone();
+            move || arrivals.clone()
+        })
+        .with("behind", {
+            let recorder = recorder.clone();
+            move || recorder.clone()
+        });
     let clock = MockClock::at(START);
     let source = FakeSource::new(16, false);
     let mut plan = PlanBuilder::default();
     let from = plan.source(&source, Some(watermark(1, idle_timeout_ms, 200)), 8);
-    let session = plan.operator("session", vec![(from, Single)], 1);
-    let sink = FakeSink::default();
-    plan.sink(Arc::new(sink.clone()), session, Forward, 1);
+    let before = plan.operator("before", vec![(from, Single)], 1);
+    let sessions = plan.sessions(10_000, before);
+    let behind = plan.watch("behind", sessions);
+    plan.sink(Arc::new(FakeSink::default()), behind, Forward, 1);
     let job = plan.start(Arc::new(clock.clone()), &operators);
     let splits = || job.progress().sources.remove(0).splits;
     until("16 shards", || splits().len() == 16);
@@ -305,7 +312,7 @@ fn shards(idle_timeout_ms: Option<u64>) -> Vec<i64> {
         clock.advance(300);
         source.push(shard, rows(&[(time, n as i64)]));
         until("the event", || {
-            sink.rows.load(Ordering::SeqCst) == n + 1
+            arrivals.seen().iter().filter(|s| matches!(s, Seen::Rows(_))).count() == n + 1
                 && splits()
                     .iter()
                     .any(|s| s.split == format!("s{shard:02}") && s.watermark == Some(Watermark(time - 1)))
@@ -326,19 +333,23 @@ fn shards(idle_timeout_ms: Option<u64>) -> Vec<i64> {
     }
     thread::sleep(Duration::from_millis(20));
     job.cancel();
-    recorder.watermarks()
+    recorder.seen()
 }
 
 #[test]
 fn idle_shards_as_in_the_guide() {
     assert!(shards(None).is_empty());
-    let watermarks = shards(Some(15_000));
-    // Those that fire sessions, in the guide's words; between them only such as fire nothing.
-    let fires: Vec<i64> = [1648030807697, 1648030820871, 1648030832428, 1648030844105, 1648030897171]
-        .into_iter()
-        .filter_map(|end| watermarks.iter().copied().find(|w| *w >= end - 1))
-        .collect();
-    assert_eq!(fires, [1648030809281, 1648030834104, 1648030834104, 1648030887170], "{watermarks:?}");
+    let seen = shards(Some(15_000));
+    // Each session comes before the watermark that fired it. That of event 8 never fires.
+    let (mut fired, mut waiting) = (Vec::new(), Vec::new());
+    for event in &seen {
+        match event {
+            Seen::Rows(counts) => waiting.extend(counts),
+            Seen::Watermark(w) => fired.extend(waiting.drain(..).map(|count: &i64| (*count, *w))),
+        }
+    }
+    let expected = [(3, 1648030809281), (2, 1648030834104), (1, 1648030834104), (1, 1648030887170)];
+    assert_eq!(fired, expected, "{seen:?}");
 }
 
 #[test]
@@ -358,4 +369,87 @@ fn progress_tells_why_there_is_no_output() {
     until("a watermark", || job.progress().watermark == Some(Watermark(3)));
     assert_eq!(job.progress().silence, [""; 0]);
     assert_eq!(job.id().len(), 32);
+}
+
+#[test]
+fn an_open_window_says_what_it_waits_for() {
+    let source = FakeSource::new(1, false);
+    let mut plan = PlanBuilder::default();
+    let from = plan.source(&source, Some(watermark(0, None, 200)), 1);
+    let sessions = plan.sessions(10_000, from);
+    plan.sink(Arc::new(FakeSink::default()), sessions, Forward, 1);
+    let job = plan.start(Arc::new(SystemClock), &Operators::default());
+    source.push(0, rows(&[(5000, 1)]));
+    until("an open window", || job.progress().open_windows == 1 && job.progress().watermark.is_some());
+    let progress = job.progress();
+    assert_eq!((progress.next_fire, progress.watermark), (Some(Watermark(14_999)), Some(Watermark(5000))));
+    assert_eq!(
+        progress.silence,
+        ["1 window waits; the next fires when the watermark reaches 1970-01-01 00:00:14.999, it is at \
+          1970-01-01 00:00:05.000."]
+    );
+    source.push(0, rows(&[(20_000, 2)]));
+    source.push(0, rows(&[(1000, 2)]));
+    until("a result", || job.progress().rows_out == 1);
+}
+
+#[test]
+fn children_of_a_closed_split_are_known_before_time_moves_on() {
+    // Split 0 ends and split 2 follows it, while split 1 is far ahead.
+    let source = FakeSource::with_children(vec![vec![], vec![], vec![0]]);
+    let recorder = Recorder::default();
+    let operators = Operators::default().with("seen", {
+        let recorder = recorder.clone();
+        move || recorder.clone()
+    });
+    let mut plan = PlanBuilder::default();
+    let from = plan.source(&source, Some(watermark(0, None, 0)), 1);
+    let seen = plan.operator("seen", vec![(from, Forward)], 1);
+    plan.sink(Arc::new(FakeSink::default()), seen, Forward, 1);
+    source.push(1, rows(&[(9000, 1)]));
+    source.push(0, rows(&[(10, 2)]));
+    source.finish(0);
+    source.push(2, rows(&[(20, 3)]));
+    let job = plan.start(Arc::new(SystemClock), &operators);
+    until("the child's rows", || recorder.watermarks().last() == Some(&20));
+    assert_eq!(recorder.watermarks(), [10, 20]);
+    source.finish(2);
+    until("the other split", || recorder.watermarks().last() == Some(&9000));
+    job.cancel();
+    assert_eq!(job.wait(Some(TEST_TIMEOUT)), Some(Ok(())));
+}
+
+#[test]
+fn a_split_that_cannot_be_read_for_backpressure_is_not_idle() {
+    let clock = MockClock::at(0);
+    let source = FakeSource::new(2, false);
+    let mut plan = PlanBuilder::default();
+    let from = plan.source(&source, Some(watermark(0, Some(1000), 200)), 1);
+    // Each batch takes a minute downstream.
+    let op = plan.operator("slow", vec![(from, Forward)], 1);
+    let seen = plan.operator("seen", vec![(op, Forward)], 1);
+    plan.sink(Arc::new(FakeSink::default()), seen, Forward, 1);
+    let recorder = Recorder::default();
+    let operators = Operators::default()
+        .with("slow", {
+            let clock = clock.clone();
+            move || {
+                let clock = clock.clone();
+                Each(move |batch| {
+                    clock.advance(60_000);
+                    Ok(batch)
+                })
+            }
+        })
+        .with("seen", {
+            let recorder = recorder.clone();
+            move || recorder.clone()
+        });
+    (0..5).for_each(|n| source.push(0, rows(&[(n, 1)])));
+    let job = plan.start(Arc::new(clock.clone()), &operators);
+    until("the rows", || job.progress().rows_out == 5);
+    thread::sleep(Duration::from_millis(10));
+    assert!(recorder.watermarks().is_empty());
+    clock.advance(1000);
+    until("idleness", || recorder.watermarks() == [4]);
 }
