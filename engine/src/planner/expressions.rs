@@ -242,6 +242,17 @@ pub(super) fn text(expr: &Expr) -> String {
             };
             format!("{} {} {}", side(&call.args[0]), call.func.name(), side(&call.args[1]))
         }
+        Expr::ScalarFunction(call)
+            if matches!(call.func.name(), "cast" | "try_cast") && call.args.len() == 1 =>
+        {
+            let inner = text(&call.args[0]);
+            if matches!(unalias(&call.args[0]), Expr::Literal(v, _) if v.data_type().is_numeric()) {
+                return inner;
+            }
+            let whole = expr.schema_name().to_string();
+            let target = whole.rsplit_once(" AS ").map_or("?", |(_, t)| t.strip_suffix(')').unwrap_or(t));
+            format!("{}({inner} AS {target})", call.func.name().to_uppercase())
+        }
         Expr::ScalarFunction(call) if call.func.name() == "get_field" && call.args.len() == 2 => match &call
             .args[1]
         {

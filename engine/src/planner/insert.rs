@@ -7,6 +7,7 @@ use super::resolver::Resolver;
 use super::rules;
 use super::table::{Kind, Table};
 use crate::error::{Error, Result};
+use crate::functions::cast_expr;
 use crate::sql::data_type::describe_type;
 use crate::sql::{Insert, SqlType};
 use arrow::datatypes::Field;
@@ -88,6 +89,7 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
     let order: Vec<usize> = order
         .chain((0..columns.len()).filter(|i| matches!(columns[*i].kind, Kind::Metadata { .. })))
         .collect();
+    let zone = context.config.zone();
     let mut exprs = Vec::new();
     let mut fields: Vec<Field> = Vec::new();
     for index in order {
@@ -107,15 +109,15 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
                 let column = Expr::Column(query.schema().columns()[*i].clone());
                 let have = column.get_type(query.schema()).map_err(|e| translate(e, &[]))?;
                 let through =
-                    if have == *field.data_type() { column } else { cast(column, field.data_type().clone()) };
+                    if have == *field.data_type() { column } else { cast_expr(column, &field, false, zone) };
                 if field.data_type() == target.data_type() {
                     through
                 } else {
-                    cast(through, target.data_type().clone())
+                    cast_expr(through, &target, false, zone)
                 }
             }
             Given::Static(value) => {
-                cast(Expr::Literal(ScalarValue::Utf8(Some(value.clone())), None), target.data_type().clone())
+                cast_expr(Expr::Literal(ScalarValue::Utf8(Some(value.clone())), None), &target, false, zone)
             }
             Given::Nothing => cast(Expr::Literal(ScalarValue::Null, None), target.data_type().clone()),
         };

@@ -148,7 +148,6 @@ pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<
 pub fn query_schema(query: &Query, context: &PlannerContext<'_>) -> Result<SchemaRef> {
     deep(|| {
         let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
-        rules::strict_types::check(&bound)?;
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
         let fields: Vec<Field> = bound
@@ -173,7 +172,6 @@ pub fn resolve_table(
 
 /// Checks and rewrites a bound plan.
 fn optimize(bound: LogicalPlan) -> Result<LogicalPlan> {
-    rules::strict_types::check(&bound)?;
     let plan = rules::group_windows::rewrite(bound).map_err(|e| translate(e, &[]))?;
     rules::optimize::optimize(plan).map_err(|e| translate(e, &[]))
 }

@@ -104,13 +104,23 @@ impl<'a> Resolver<'a> {
         rules::fetch::rewrite(&mut ast);
         rules::group_windows::prepare(&mut ast);
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
-        binder
+        let plan = binder
             .sql_statement_to_plan(ast::Statement::Query(ast))
+            .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))?;
+        rules::strict_types::check(&plan)?;
+        rules::meaning::apply(plan, self.context.config.zone())
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))
     }
 
     /// The error at the first call of the function that it names, if it has no place yet.
     fn located(&self, error: Error, query: &ast::Query) -> Error {
+        let error = match error.message().strip_prefix("No match found for function signature ") {
+            Some(name) => match self.functions.hint(name.trim_end_matches('.')) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            },
+            None => error,
+        };
         if error.span().is_some() {
             return error;
         }
@@ -128,6 +138,8 @@ impl<'a> Resolver<'a> {
             .sql_to_expr(ast, schema, &mut planner_context)
             .map_err(|e| translate(e, &self.function_names()))?;
         rules::strict_types::check_expression(&expr, schema)?;
+        let expr = rules::meaning::expression(expr, schema, self.context.config.zone())
+            .map_err(|e| translate(e, &self.function_names()))?;
         expressions::coerce(expr, schema).map_err(|e| translate(e, &self.function_names()))
     }
 

@@ -65,6 +65,16 @@ impl Table {
         hints: Option<&Options>,
         context: &PlannerContext<'_>,
     ) -> Result<Self> {
+        // Places inside a column's expression mean nothing in the statement.
+        Self::resolve_columns(name, definition, hints, context).map_err(Error::without_span)
+    }
+
+    fn resolve_columns(
+        name: &ObjectName,
+        definition: &TableDefinition,
+        hints: Option<&Options>,
+        context: &PlannerContext<'_>,
+    ) -> Result<Self> {
         let mut definition = glue_keys::apply(definition);
         if let Some(hints) = hints {
             definition.options.extend(hints.iter().map(|(k, v)| (k.clone(), v.clone())));

@@ -119,12 +119,12 @@ fn windows_are_assigned_in_their_aggregate() {
     plan(
         "SELECT window_end, COUNT(DISTINCT s) FILTER (WHERE a > 1) FROM TABLE(HOP(DATA => TABLE t, TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '2' SECONDS, SIZE => INTERVAL '10' SECONDS)) WHERE b > 5 GROUP BY window_start, window_end HAVING COUNT(*) > 2",
         expect![[r#"
-        Sink(table=[*anonymous_collect$1*], fields=[window_end, EXPR$1], changelogMode=[I])
-           Calc(select=[window_end, count(DISTINCT t.s) FILTER (WHERE t.a > CAST(Int64(1) AS Int32)) AS EXPR$1], where=[count(Int64(1)) > 2], changelogMode=[I])
-              WindowAggregate(window=[HOP(time_col=[ts], size=[10 s], slide=[2 s])], select=[COUNT(DISTINCT s) FILTER a > 1 AS EXPR$1, COUNT(*) AS EXPR$3, start('w$) AS window_start, end('w$) AS window_end], changelogMode=[I])
-                 Calc(select=[s, a > 1 AS $f1, ts], where=[b > 5], changelogMode=[I])
-                    TableSourceScan(table=[[default_catalog, default_database, t]], watermark=[`ts` - INTERVAL '5' SECOND], fields=[a, b, s, ts], changelogMode=[I])
-    "#]],
+            Sink(table=[*anonymous_collect$1*], fields=[window_end, EXPR$1], changelogMode=[I])
+               Calc(select=[window_end, EXPR$1], where=[EXPR$3 > 2], changelogMode=[I])
+                  WindowAggregate(window=[HOP(time_col=[ts], size=[10 s], slide=[2 s])], select=[COUNT(DISTINCT s) FILTER a > 1 AS EXPR$1, COUNT(*) AS EXPR$3, start('w$) AS window_start, end('w$) AS window_end], changelogMode=[I])
+                     Calc(select=[s, a > 1 AS $f1, ts], where=[b > 5], changelogMode=[I])
+                        TableSourceScan(table=[[default_catalog, default_database, t]], watermark=[`ts` - INTERVAL '5' SECOND], fields=[a, b, s, ts], changelogMode=[I])
+        "#]],
     );
     plan(
         "SELECT s, COUNT(*) FROM TABLE(SESSION(TABLE t PARTITION BY s, DESCRIPTOR(ts), INTERVAL '5' MINUTE)) GROUP BY s, window_start, window_end",
@@ -269,9 +269,12 @@ fn groups_without_windows_are_changelogs() {
     plan(
         "SELECT UPPER(s), COUNT(*) FROM t GROUP BY UPPER(s) HAVING COUNT(*) > 1",
         expect![[r#"
-        !! No match found for function signature UPPER.
-           hint: SHOW FUNCTIONS lists what there is.
-    "#]],
+            Sink(table=[*anonymous_collect$1*], fields=[EXPR$0, EXPR$1], changelogMode=[I,UB,UA])
+               Calc(select=[EXPR$0, EXPR$1], where=[EXPR$1 > 1], changelogMode=[I,UB,UA])
+                  GroupAggregate(groupBy=[$f0], select=[$f0, COUNT(*) AS EXPR$1], changelogMode=[I,UB,UA])  -- state grows with every new key
+                     Calc(select=[UPPER(s) AS $f0], changelogMode=[I])
+                        TableSourceScan(table=[[default_catalog, default_database, t]], watermark=[`ts` - INTERVAL '5' SECOND], fields=[s, ts], changelogMode=[I])
+        "#]],
     );
     plan(
         "SELECT COUNT(*) FROM t",
@@ -376,20 +379,20 @@ fn what_is_wrong_is_said_in_flinks_words_with_a_way_out() {
         (
             "SELECT UPPR(s) FROM t",
             expect![[r#"
-            User at 1:8-1:12: No match found for function signature UPPR.
-            SHOW FUNCTIONS lists what there is."#]],
+                User at 1:8-1:12: No match found for function signature UPPR.
+                Did you mean UPPER?"#]],
         ),
         (
             "SELECT UPPER(a) FROM t",
             expect![[r#"
-            User at 1:8-1:13: No match found for function signature UPPER.
-            SHOW FUNCTIONS lists what there is."#]],
+                User at 1:8-1:15: Argument 1 of UPPER must be STRING, but it is INT.
+                Write CAST(… AS STRING)."#]],
         ),
         (
             "SELECT UPPER(s, s) FROM t",
             expect![[r#"
-            User at 1:8-1:13: No match found for function signature UPPER.
-            SHOW FUNCTIONS lists what there is."#]],
+                User at 1:8-1:18: Function UPPER takes 1 argument, but 2 were given.
+                no hint"#]],
         ),
         (
             "SELECT a FROM t WHERE a = 'x'",
@@ -478,8 +481,11 @@ fn what_is_wrong_is_said_in_flinks_words_with_a_way_out() {
         (
             "SELECT CAST('x' AS INT)",
             expect![[r#"
-            User at nowhere: For input string: 'x'. Invalid character found.
-            TRY_CAST gives NULL where a text is no such value."#]],
+                no error:
+                Sink(table=[*anonymous_collect$1*], fields=[EXPR$0])
+                   Calc(select=[CAST('x' AS INT) AS EXPR$0])
+                      Values(tuples=[[{ 0 }]])
+            "#]],
         ),
         (
             "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(a), INTERVAL '1' MINUTE))",
@@ -755,7 +761,7 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
         SourceNode {
             table: "default_catalog.default_database.meta",
             source: FakeSource {
-                options: "{\"connector\": \"fake\", \"j\": \"w\"}",
+                options: "{\"connector\": \"fake\", \"j\": \"w\", \"k\": \"v\"}",
             },
             projection: Schema {
                 fields: [
@@ -799,14 +805,33 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
                             nullable: true,
                         },
                     },
-                    Literal {
-                        value: TimestampMillisecond(1577836800000, None),
-                        field: Field {
-                            name: "lit",
+                    ScalarFunctionExpr {
+                        fun: "<FUNC>",
+                        name: "cast",
+                        args: [
+                            ScalarFunctionExpr {
+                                fun: "<FUNC>",
+                                name: "cast",
+                                args: [
+                                    Column {
+                                        name: "x",
+                                        index: 1,
+                                    },
+                                ],
+                                return_field: Field {
+                                    name: "cast",
+                                    data_type: Utf8,
+                                    nullable: true,
+                                },
+                            },
+                        ],
+                        return_field: Field {
+                            name: "cast",
                             data_type: Timestamp(
                                 Millisecond,
                                 None,
                             ),
+                            nullable: true,
                         },
                     },
                 ],
@@ -817,7 +842,9 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
                         name: "ts",
                         index: 2,
                     },
-                    idle_timeout_ms: None,
+                    idle_timeout_ms: Some(
+                        5000,
+                    ),
                     interval_ms: 200,
                 },
             ),
@@ -829,9 +856,8 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
         User at nowhere: Invalid metadata key 'partitoin' in column 'part' of table 'default_catalog.default_database.badmeta'. The connector has these metadata keys that can be read: timestamp, partition.
         Did you mean 'partition'?"#]].assert_eq(&bench.error("SELECT * FROM badmeta"));
     expect![[r#"
-        Sink(table=[default_catalog.default_database.meta], fields=[x, timestamp], changelogMode=[I])
-           Calc(select=[x, CAST(x AS TIMESTAMP_LTZ(3)) AS timestamp], changelogMode=[I])
-              TableSourceScan(table=[[default_catalog, default_database, meta]], watermark=[`ts`], fields=[x, ts], changelogMode=[I])
+        !! The cast from NUMERIC type to TIMESTAMP_LTZ type is not allowed.
+           hint: Write TO_TIMESTAMP_LTZ(number, 3) for milliseconds, (number, 0) for seconds.
     "#]].assert_eq(&bench.plan("INSERT INTO meta SELECT x, x FROM meta"));
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod fetch;
 pub(super) mod group_windows;
 pub(super) mod literal_types;
+pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod strict_types;
 pub(super) mod unsupported;

@@ -1,0 +1,77 @@
+//! Gives CAST, LIKE and comparisons with texts Flink's meaning, before DataFusion's analyzer adds its own casts.
+
+use crate::functions;
+use chrono_tz::Tz;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, Result, ScalarValue};
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+
+/// The same plan with our functions in every expression; `zone` is the session's.
+pub fn apply(plan: LogicalPlan, zone: Tz) -> Result<LogicalPlan> {
+    let replaced = plan.transform_up_with_subqueries(|node| {
+        let mut schema = DFSchema::empty();
+        for input in node.inputs() {
+            schema.merge(input.schema());
+        }
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(Transformed::yes(name.restore(expression(expr, &schema, zone)?)))
+        })?;
+        node.data.recompute_schema().map(Transformed::yes)
+    })?;
+    Ok(replaced.data)
+}
+
+/// One expression over `schema`.
+pub fn expression(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Expr> {
+    let compared = expr.transform_up(|e| times_with_texts(e, schema, zone))?.data;
+    Ok(functions::replace(compared, zone)?.data)
+}
+
+/// `ts > '2020-01-01 00:00:00'`: the text is read as the time's type, in the session's zone.
+fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transformed<Expr>> {
+    let is_text = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
+    let as_other = |text: &Expr, other: &Expr| -> Result<Option<Expr>> {
+        let field = other.to_field(schema)?.1;
+        let temporal = field.data_type().is_temporal()
+            && !matches!(field.data_type(), arrow::datatypes::DataType::Interval(_));
+        Ok(temporal.then(|| functions::cast_expr(text.clone(), &field, false, zone)))
+    };
+    let mut expr = expr;
+    let mut changed = false;
+    match &mut expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+            if is_text(right)
+                && let Some(typed) = as_other(right, left)?
+            {
+                (**right, changed) = (typed, true);
+            } else if is_text(left)
+                && let Some(typed) = as_other(left, right)?
+            {
+                (**left, changed) = (typed, true);
+            }
+        }
+        Expr::Between(between) => {
+            for side in [&mut between.low, &mut between.high] {
+                if is_text(side)
+                    && let Some(typed) = as_other(side, &between.expr)?
+                {
+                    (**side, changed) = (typed, true);
+                }
+            }
+        }
+        Expr::InList(list) => {
+            for value in &mut list.list {
+                if is_text(value)
+                    && let Some(typed) = as_other(value, &list.expr)?
+                {
+                    (*value, changed) = (typed, true);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
