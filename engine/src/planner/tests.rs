@@ -858,7 +858,8 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
     expect![[r#"
         !! The cast from NUMERIC type to TIMESTAMP_LTZ type is not allowed.
            hint: Write TO_TIMESTAMP_LTZ(number, 3) for milliseconds, (number, 0) for seconds.
-    "#]].assert_eq(&bench.plan("INSERT INTO meta SELECT x, x FROM meta"));
+    "#]]
+    .assert_eq(&bench.plan("INSERT INTO meta SELECT x, x FROM meta"));
 }
 
 #[test]
@@ -872,4 +873,39 @@ fn operator_ids_stay_when_the_query_stays() {
         groupaggregate-65250a85539b1a06
         sink-2cb566bddb99925b"#]]
     .assert_eq(&bench.ids(sql).join("\n"));
+}
+
+#[test]
+fn only_the_fields_of_rows_that_are_read_are_decoded() {
+    let bench = Bench::new();
+    expect![[r#"
+        kind INT
+        bid ROW<`auction` BIGINT, `price` BIGINT, `time` TIMESTAMP(3)>
+    "#]]
+    .assert_eq(&bench.read("SELECT bid.auction, bid.price FROM nested WHERE kind = 2"));
+    expect![[r#"
+        kind INT
+        bid ROW<`auction` BIGINT, `price` BIGINT, `time` TIMESTAMP(3), `extra` STRING>
+    "#]]
+    .assert_eq(
+        &bench.read("SELECT b.auction, COUNT(*) FROM (SELECT bid AS b FROM nested) GROUP BY b.auction"),
+    );
+    expect![[r#"
+        kind INT
+        bid ROW<`auction` BIGINT, `price` BIGINT, `time` TIMESTAMP(3), `extra` STRING>
+        person ROW<`name` STRING>
+    "#]]
+    .assert_eq(&bench.read("SELECT bid, person.name FROM nested"));
+    expect![[r#"
+        kind INT
+        bid ROW<`auction` BIGINT, `price` BIGINT, `time` TIMESTAMP(3), `extra` STRING>
+        person ROW<`id` BIGINT, `name` STRING>
+    "#]]
+    .assert_eq(&bench.read("SELECT * FROM nested"));
+    expect![[r#"
+        Sink(table=[*anonymous_collect$1*], fields=[auction, EXPR$1], changelogMode=[I,UB,UA])
+           GroupAggregate(groupBy=[$f0], select=[$f0, COUNT(*) AS EXPR$1], changelogMode=[I,UB,UA])  -- state grows with every new key
+              Calc(select=[bid.auction AS $f0], where=[bid.price > 5], changelogMode=[I])
+                 TableSourceScan(table=[[default_catalog, default_database, nested]], watermark=[`ts` - INTERVAL '4' SECOND], fields=[bid, ts], changelogMode=[I])
+    "#]].assert_eq(&bench.plan("SELECT bid.auction, COUNT(*) FROM nested WHERE bid.price > 5 GROUP BY bid.auction"));
 }

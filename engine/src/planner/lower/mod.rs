@@ -3,6 +3,7 @@
 mod aggregate;
 mod calc;
 mod join;
+mod prune;
 mod scan;
 mod set;
 mod sink;
@@ -35,7 +36,7 @@ pub(super) struct Graph<'a> {
     /// Equal operators over equal inputs are one.
     known: HashMap<String, NodeId>,
     /// Columns that all scans of a table read together, by the table's identity.
-    needs: HashMap<String, BTreeSet<usize>>,
+    needs: HashMap<String, prune::Reads>,
     scans: HashMap<String, Scan>,
     /// Place of the query's first join, for refusals.
     join_place: Option<Span>,
@@ -99,7 +100,7 @@ impl<'a> Graph<'a> {
             nodes: Vec::new(),
             ids: HashMap::new(),
             known: HashMap::new(),
-            needs: scan::needs(plans)?,
+            needs: prune::reads(plans)?,
             scans: HashMap::new(),
             join_place,
         })

@@ -1,18 +1,22 @@
 //! Table scans: one source for all that read the same table, with the columns that they read together.
 
+use super::prune::{Read, Reads, narrowed, note, note_expression};
 use super::{Graph, Lowered, NewNode};
 use crate::connector::Source;
 use crate::error::{Error, Result};
+use crate::functions::cast_expr;
 use crate::plan::{ChangelogMode, NodeId, NodeKind, SourceNode, WatermarkStrategy};
-use crate::planner::diagnostics::{carry, translate};
-use crate::planner::expressions::{columns_read, physical, physical_column};
+use crate::planner::diagnostics::translate;
+use crate::planner::expressions::{physical, physical_column};
 use crate::planner::table::{Kind, Table, unqualified};
 use arrow::datatypes::{FieldRef, Schema};
-use datafusion_common::tree_node::TreeNodeRecursion;
+use datafusion_common::Column;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_expr::Expr;
 use datafusion_expr::logical_plan::TableScan;
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, TableSource};
+use datafusion_physical_expr::PhysicalExpr;
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A source of the graph.
@@ -23,41 +27,30 @@ pub(super) struct Scan {
     columns: HashMap<usize, usize>,
 }
 
-fn table(source: &Arc<dyn TableSource>) -> Result<&Table> {
-    let any: &dyn Any = source.as_ref();
-    any.downcast_ref::<Table>().ok_or_else(|| Error::internal("a scan of something that is no table"))
-}
-
-fn projected(scan: &TableScan, table: &Table) -> Vec<usize> {
-    scan.projection.clone().unwrap_or_else(|| (0..table.columns.len()).collect())
-}
-
-/// Columns that all scans of each table read together.
-pub(super) fn needs(plans: &[&LogicalPlan]) -> Result<HashMap<String, BTreeSet<usize>>> {
-    let mut needs: HashMap<String, BTreeSet<usize>> = HashMap::new();
-    for plan in plans {
-        plan.apply_with_subqueries(|node| {
-            if let LogicalPlan::TableScan(scan) = node {
-                let table = table(&scan.source).map_err(carry)?;
-                needs.entry(table.identity()).or_default().extend(projected(scan, table));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })
-        .map_err(|e| translate(e, &[]))?;
-    }
-    Ok(needs)
+/// The table of a scan, and the indexes of the columns that it gives.
+pub(super) fn table_of(scan: &TableScan) -> Result<(&Table, Vec<usize>)> {
+    let any: &dyn Any = scan.source.as_ref();
+    let table =
+        any.downcast_ref::<Table>().ok_or_else(|| Error::internal("a scan of something that is no table"))?;
+    let columns = scan.projection.clone().unwrap_or_else(|| (0..table.columns.len()).collect());
+    Ok((table, columns))
 }
 
 impl Graph<'_> {
     pub(super) fn scan(&mut self, scan: &TableScan) -> Result<Lowered> {
-        let table = table(&scan.source)?;
+        let (table, wanted) = table_of(scan)?;
         let identity = table.identity();
-        let wanted = projected(scan, table);
         let built = match self.scans.get(&identity) {
             Some(built) => built.clone(),
             None => {
                 let mut needed = self.needs.get(&identity).cloned().unwrap_or_default();
-                needed.extend(wanted.iter().copied());
+                wanted
+                    .iter()
+                    .filter(|i| !needed.contains_key(i))
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|i| note(&mut needed, i, Read::Whole));
                 let built = self.source(table, &needed)?;
                 self.scans.insert(identity, built.clone());
                 built
@@ -73,43 +66,45 @@ impl Graph<'_> {
         Ok(Lowered {
             node: built.node,
             columns: wanted.iter().map(column).collect::<Result<_>>()?,
-            fields: wanted.iter().map(|i| Arc::clone(&table.columns[*i].field)).collect(),
+            fields: wanted
+                .iter()
+                .map(|i| Ok(Arc::clone(&self.node(built.node).schema.fields()[column(i)?])))
+                .collect::<Result<_>>()?,
             windowed: None,
         })
     }
 
-    fn source(&mut self, table: &Table, needed: &BTreeSet<usize>) -> Result<Scan> {
+    fn source(&mut self, table: &Table, needed: &Reads) -> Result<Scan> {
         let (source, keys) = table.source(self.context)?;
         let all: Vec<FieldRef> = table.columns.iter().map(|c| Arc::clone(&c.field)).collect();
         let all_schema = unqualified(&all)?;
         let mut output = needed.clone();
         if let Some(watermark) = &table.watermark {
-            output.extend(all.iter().position(|f| *f.name() == watermark.column));
-            output.extend(columns_read([&watermark.expression], &all_schema));
+            if let Some(index) = all.iter().position(|f| *f.name() == watermark.column) {
+                note(&mut output, index, Read::Whole);
+            }
+            let indexes: Vec<usize> = (0..all.len()).collect();
+            note_expression(&mut output, &watermark.expression, &all_schema, &indexes);
         }
         let stored: Vec<usize> =
             (0..all.len()).filter(|i| !matches!(table.columns[*i].kind, Kind::Computed(_))).collect();
         let base: Vec<FieldRef> = stored.iter().map(|i| Arc::clone(&all[*i])).collect();
         let base_schema = unqualified(&base)?;
-        let mut read: BTreeSet<usize> = BTreeSet::new();
-        for index in &output {
+        let mut read = Reads::new();
+        for (index, how) in &output {
             match &table.columns[*index].kind {
-                Kind::Computed(expr) => {
-                    read.extend(columns_read([expr], &base_schema).iter().map(|i| stored[*i]))
-                }
-                _ => {
-                    read.insert(*index);
-                }
+                Kind::Computed(expr) => note_expression(&mut read, expr, &base_schema, &stored),
+                _ => note(&mut read, *index, how.clone()),
             }
         }
-        let read: Vec<usize> = read.into_iter().collect();
         let projection: Vec<FieldRef> =
-            read.iter().map(|i| connector_field(table, *i, &keys)).collect::<Result<_>>()?;
-        let output: Vec<usize> = output.into_iter().collect();
-        let fields: Vec<FieldRef> = output.iter().map(|i| Arc::clone(&all[*i])).collect();
+            read.iter().map(|(i, how)| connector_field(table, *i, how, &keys)).collect::<Result<_>>()?;
+        let output: Vec<usize> = output.into_keys().collect();
+        let fields: Vec<FieldRef> = output.iter().map(|i| narrowed(&all[*i], read.get(i))).collect();
+        let read: Vec<usize> = read.into_keys().collect();
         let computed = (read != output
             || projection.iter().zip(&fields).any(|(a, b)| a.data_type() != b.data_type()))
-        .then(|| self.computed(table, &output, &read, &projection, &base_schema, &stored))
+        .then(|| self.computed(table, (&output, &fields), &read, &projection))
         .transpose()?;
         let place: HashMap<usize, usize> = output.iter().enumerate().map(|(at, i)| (*i, at)).collect();
         let watermark = match &table.watermark {
@@ -161,77 +156,63 @@ impl Graph<'_> {
     fn computed(
         &self,
         table: &Table,
-        output: &[usize],
+        (output, fields): (&[usize], &[FieldRef]),
         read: &[usize],
         projection: &[FieldRef],
-        base_schema: &datafusion_common::DFSchema,
-        stored: &[usize],
-    ) -> Result<Vec<Arc<dyn datafusion_physical_expr::PhysicalExpr>>> {
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let zone = self.context.config.zone();
         let reader = unqualified(projection)?;
-        let at = |index: usize| read.iter().position(|r| *r == index);
-        let columns: Vec<usize> = stored.iter().map(|i| at(*i).unwrap_or(usize::MAX)).collect();
+        let columns: Vec<usize> = (0..projection.len()).collect();
+        // Metadata comes in the connector's type, and is cast to the declared one before all else.
+        let declared: HashMap<&str, &FieldRef> = table
+            .columns
+            .iter()
+            .filter(|c| matches!(c.kind, Kind::Metadata { .. }))
+            .filter(|c| {
+                let given = projection.iter().find(|p| p.name() == c.field.name());
+                given.is_some_and(|g| g.data_type() != c.field.data_type())
+            })
+            .map(|c| (c.field.name().as_str(), &c.field))
+            .collect();
+        let cast = |expr: Expr| {
+            let cast = expr.transform_up(|e| {
+                Ok(match &e {
+                    Expr::Column(c) => match declared.get(c.name.as_str()) {
+                        Some(field) => Transformed::yes(cast_expr(e, field, false, zone)),
+                        None => Transformed::no(e),
+                    },
+                    _ => Transformed::no(e),
+                })
+            });
+            cast.map(|t| t.data).map_err(|e| translate(e, &[]))
+        };
         output
             .iter()
-            .map(|index| {
-                let column = &table.columns[*index];
-                if let Kind::Computed(expr) = &column.kind {
-                    // Metadata comes in the connector's type, so it is cast before it is computed with.
-                    let expr = cast_metadata(expr.clone(), table, base_schema, &reader)?;
-                    return physical(&expr, base_schema, &columns);
-                }
-                let Some(position) = at(*index) else {
-                    return Err(Error::internal("a column that is not read"));
+            .zip(fields)
+            .map(|(index, field)| {
+                let expr = match &table.columns[*index].kind {
+                    Kind::Computed(expr) => expr.clone(),
+                    _ if !declared.contains_key(field.name().as_str()) => {
+                        let Some(position) = read.iter().position(|r| r == index) else {
+                            return Err(Error::internal("a column that is not read"));
+                        };
+                        return Ok(physical_column(field.name(), position));
+                    }
+                    _ => Expr::Column(Column::new_unqualified(field.name())),
                 };
-                let field = &projection[position];
-                if field.data_type() == column.field.data_type() {
-                    return Ok(physical_column(field.name(), position));
-                }
-                let expr = Expr::Column(datafusion_common::Column::new_unqualified(field.name()));
-                let cast = expr.cast_to(column.field.data_type(), &reader).map_err(|e| translate(e, &[]))?;
-                physical(&cast, &reader, &(0..projection.len()).collect::<Vec<_>>())
+                physical(&cast(expr)?, &reader, &columns)
             })
             .collect()
     }
 }
 
-/// Errors if a computed column reads metadata whose type the connector gives differently.
-fn cast_metadata(
-    expr: Expr,
-    table: &Table,
-    base: &datafusion_common::DFSchema,
-    reader: &datafusion_common::DFSchema,
-) -> Result<Expr> {
-    for column in expr.column_refs() {
-        let (Ok(declared), Ok(given)) = (base.field_from(column), reader.field_from(column)) else {
-            continue;
-        };
-        if declared != given {
-            return Err(Error::unsupported(
-                format!(
-                    "A computed column of table '{}' over metadata column '{}', which the connector gives as {given}",
-                    table.name, column.name
-                ),
-                "Declare the metadata column with the connector's own type, or compute in the query.",
-            ));
-        }
-    }
-    Ok(expr)
-}
-
-trait FieldFrom {
-    fn field_from(&self, column: &datafusion_common::Column) -> Result<crate::sql::SqlType>;
-}
-
-impl FieldFrom for datafusion_common::DFSchema {
-    fn field_from(&self, column: &datafusion_common::Column) -> Result<crate::sql::SqlType> {
-        use datafusion_common::ExprSchema;
-        let field = self.field_from_column(column).map_err(|e| translate(e, &[]))?;
-        Ok(crate::sql::SqlType::from_arrow(field.data_type()))
-    }
-}
-
 /// Column `index` of the table as the connector gives it.
-fn connector_field(table: &Table, index: usize, keys: &[(String, FieldRef)]) -> Result<FieldRef> {
+fn connector_field(
+    table: &Table,
+    index: usize,
+    read: &Read,
+    keys: &[(String, FieldRef)],
+) -> Result<FieldRef> {
     let column = &table.columns[index];
     match &column.kind {
         Kind::Metadata { key, .. } => {
@@ -240,7 +221,10 @@ fn connector_field(table: &Table, index: usize, keys: &[(String, FieldRef)]) -> 
             };
             Ok(Arc::new(given.as_ref().clone().with_name(column.field.name())))
         }
-        _ => Ok(Arc::new(crate::sql::data_type::without_time_attribute(column.field.as_ref().clone()))),
+        _ => {
+            let field = narrowed(&column.field, Some(read));
+            Ok(Arc::new(crate::sql::data_type::without_time_attribute(field.as_ref().clone())))
+        }
     }
 }
 

@@ -18,6 +18,9 @@ const TABLES: &str = "
     CREATE TABLE sink (s STRING, b BIGINT) WITH ('connector' = 'fake');
     CREATE TABLE meta (part INT METADATA FROM 'partition' VIRTUAL, x BIGINT, x2 AS x * 2, `timestamp` BIGINT METADATA,
         ts AS CAST(CAST(x AS STRING) AS TIMESTAMP(3)), WATERMARK FOR ts AS ts) WITH ('connector' = 'fake', 'j' = 'w');
+    CREATE TABLE nested (kind INT, bid ROW<auction BIGINT, price BIGINT, `time` TIMESTAMP(3), extra STRING>,
+        person ROW<id BIGINT, name STRING>, ts AS CASE WHEN kind = 0 THEN bid.`time` END,
+        WATERMARK FOR ts AS ts - INTERVAL '4' SECOND) WITH ('connector' = 'fake');
     CREATE TABLE badmeta (part INT METADATA FROM 'partitoin') WITH ('connector' = 'fake');
 ";
 
@@ -124,6 +127,15 @@ impl Bench {
         let planned = self.planned(sql).unwrap();
         let NodeKind::Source(source) = &planned.stream.nodes[0].kind else { panic!("no source") };
         format!("{:#?}", source)
+    }
+
+    /// What the reader is asked for.
+    pub fn read(&self, sql: &str) -> String {
+        let planned = self.planned(sql).unwrap();
+        check(&planned.stream);
+        let NodeKind::Source(source) = &planned.stream.nodes[0].kind else { panic!("no source") };
+        let fields = source.projection.fields().iter();
+        fields.map(|f| format!("{} {}\n", f.name(), SqlType::of(f))).collect()
     }
 
     pub fn ids(&self, sql: &str) -> Vec<String> {
