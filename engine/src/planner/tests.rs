@@ -88,11 +88,11 @@ fn results_have_flinks_names_and_types() {
     types(
         "SELECT ts, pt, window_start, window_time FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE))",
         expect![[r#"
-        ts TIMESTAMP(3)
-        pt TIMESTAMP_LTZ(3) NOT NULL *PROCTIME*
-        window_start TIMESTAMP(3) NOT NULL
-        window_time TIMESTAMP(3) NOT NULL *ROWTIME*
-    "#]],
+            ts TIMESTAMP(3) *ROWTIME*
+            pt TIMESTAMP_LTZ(3) NOT NULL *PROCTIME*
+            window_start TIMESTAMP(3) NOT NULL
+            window_time TIMESTAMP(3) NOT NULL *ROWTIME*
+        "#]],
     );
     types(
         "SELECT TUMBLE_START(ts, INTERVAL '1' MINUTE), TUMBLE_ROWTIME(ts, INTERVAL '1' MINUTE), COUNT(*) AS c FROM t GROUP BY TUMBLE(ts, INTERVAL '1' MINUTE)",

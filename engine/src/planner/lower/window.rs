@@ -6,7 +6,7 @@ use crate::plan::{NodeKind, TimeAttribute, WindowTableNode};
 use crate::planner::explain;
 use crate::planner::nodes::Window;
 use crate::sql::SqlType;
-use crate::sql::data_type::{TimeKind, time_attribute, with_time_attribute, without_time_attribute};
+use crate::sql::data_type::{TimeKind, time_attribute, with_time_attribute};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use datafusion_common::Column;
 use std::sync::Arc;
@@ -92,7 +92,6 @@ impl Graph<'_> {
         let keys = window.columns[1..].iter().map(|c| index_of(window, c)).collect::<Result<Vec<_>>>()?;
         let mut fields: Vec<Field> = input.fields.iter().map(|f| f.as_ref().clone()).collect();
         let new_time = time.field(&window.names.time, &fields[time.column]);
-        fields[time.column] = without_time_attribute(fields[time.column].clone());
         let width = fields.len();
         fields.extend([bound_field(&window.names.start), bound_field(&window.names.end), new_time]);
         let is_session = matches!(window.spec, crate::time::WindowSpec::Session { .. });

@@ -30,6 +30,14 @@ pub fn expression(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Expr> {
     Ok(functions::replace(compared, zone)?.data)
 }
 
+/// Whether a timestamp is one with local time zone.
+fn is_local(data_type: &arrow::datatypes::DataType) -> Option<bool> {
+    match data_type {
+        arrow::datatypes::DataType::Timestamp(_, zone) => Some(zone.is_some()),
+        _ => None,
+    }
+}
+
 /// `ts > '2020-01-01 00:00:00'`: the text is read as the time's type, in the session's zone.
 fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transformed<Expr>> {
     let is_text = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
@@ -43,6 +51,18 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
     let mut changed = false;
     match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+            let (l, r) = (left.to_field(schema)?.1, right.to_field(schema)?.1);
+            // A TIMESTAMP beside a TIMESTAMP_LTZ is a time in the session's zone.
+            match (is_local(l.data_type()), is_local(r.data_type())) {
+                (Some(true), Some(false)) => {
+                    (**right, changed) =
+                        (functions::cast_expr(right.as_ref().clone(), &l, false, zone), true);
+                }
+                (Some(false), Some(true)) => {
+                    (**left, changed) = (functions::cast_expr(left.as_ref().clone(), &r, false, zone), true);
+                }
+                _ => {}
+            }
             if is_text(right)
                 && let Some(typed) = as_other(right, left)?
             {

@@ -194,7 +194,7 @@ fn compatible(a: Kind, b: Kind, right: &Expr) -> bool {
     match (a, b) {
         (Date | Time | Timestamp | TimestampLtz, Text) => literal,
         (Text, Date | Time | Timestamp | TimestampLtz) => true,
-        (Date, Timestamp) | (Timestamp, Date) => true,
+        (Timestamp, TimestampLtz) | (TimestampLtz, Timestamp) => true,
         _ => false,
     }
 }
@@ -210,20 +210,14 @@ fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<
         return Ok(());
     }
     let error = match (a.0, b.0) {
-        (Kind::Timestamp, Kind::TimestampLtz) | (Kind::TimestampLtz, Kind::Timestamp) => {
+        (Kind::Boolean | Kind::Other | Kind::Date | Kind::Time | Kind::Timestamp | Kind::TimestampLtz, _)
+        | (_, Kind::Boolean | Kind::Other | Kind::Date | Kind::Time | Kind::Timestamp | Kind::TimestampLtz) => {
             Error::user(format!(
-                "TIMESTAMP_LTZ and TIMESTAMP cannot be compared: {} is {}, {} is {}.",
-                text(left),
-                a.1,
-                text(right),
-                b.1
+                "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {op} \
+             <COMPARABLE_TYPE>'",
+                a.1, b.1
             ))
         }
-        (Kind::Boolean | Kind::Other, _) | (_, Kind::Boolean | Kind::Other) => Error::user(format!(
-            "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<COMPARABLE_TYPE> {op} \
-             <COMPARABLE_TYPE>'",
-            a.1, b.1
-        )),
         _ => {
             Error::user(format!("implicit type conversion between {} and {} is not supported now", a.1, b.1))
         }
