@@ -2,6 +2,8 @@
 
 #[path = "kafka/errors.rs"]
 mod errors;
+#[path = "kafka/faults.rs"]
+mod faults;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/support.rs"]

@@ -1,6 +1,7 @@
 //! What a person reads when something is wrong.
 
 use crate::support::*;
+use rdkafka::producer::Producer;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,11 +14,7 @@ fn broken_records_are_named_after_the_rows_before_them() {
         let records = [br#"{"a":1,"b":"x"}"#.as_slice(), record, br#"{"a":3,"b":"z"}"#];
         write(&topic, records.map(|v| Record { partition: 1, value: Some(v), ..Record::default() }));
         let mut scan = Scan::new(&Table::new(&topic)).unwrap();
-        let error = loop {
-            if let Err(error) = scan.step() {
-                break text(&error);
-            }
-        };
+        let error = scan.fails();
         assert_eq!(scan.rows, ["1|x"]);
         assert!(error.contains(&format!("offset 1 of partition 1 of Kafka topic '{topic}'")), "{error}");
         assert!(error.contains("'json.ignore-parse-errors' = 'true'"), "{error}");
@@ -85,5 +82,80 @@ fn options_are_checked_without_the_network() {
     let (source, _) = table().with("properties.sasl.password", "geheim").source().unwrap();
     assert!(!format!("{source:?} {}", source.describe()).contains("geheim"));
     let error = text(&connectors::registry().get("upsert-kafka").err().expect("not there"));
-    assert!(error.contains("upsert-kafka"), "{error}");
+    assert!(error.contains("'upsert-kafka'") && error.contains("'connector' = 'kafka'"), "{error}");
+}
+
+#[test]
+fn passwords_are_used_and_wrong_ones_told() {
+    let topic = topic("sasl", 1);
+    write_json(&topic, 0, &[r#"{"a":1,"b":"x"}"#]);
+    let table = |password: &str| {
+        let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+        Table::new(&topic)
+            .with("properties.bootstrap.servers", &sasl_brokers())
+            .with("properties.security.protocol", "SASL_PLAINTEXT")
+            .with("properties.sasl.mechanism", "PLAIN")
+            .with(
+                "properties.sasl.jaas.config",
+                &format!("{module} required username=\"runnel\" password=\"{password}\";"),
+            )
+    };
+    assert_eq!(table("runnel-secret").rows().unwrap(), ["1|x"]);
+    table("runnel-secret").writer().unwrap();
+    let begin = Instant::now();
+    let errors =
+        [table("wrong-word").error(), text(&table("wrong-word").writer().err().expect("writing fails"))];
+    assert!(begin.elapsed().as_secs() < 10, "a wrong password is not tried for long: {:?}", begin.elapsed());
+    for error in errors {
+        assert!(error.contains("does not let this client in"), "{error}");
+        assert!(error.contains("properties.sasl"), "{error}");
+        assert!(!error.contains("wrong-word"), "{error}");
+    }
+}
+
+#[test]
+fn a_topic_deleted_while_it_is_read_ends_the_job() {
+    let topic = topic("deleted", 1);
+    write_json(&topic, 0, &[r#"{"a":1,"b":"x"}"#]);
+    let table = Table::new(&topic)
+        .without("scan.bounded.mode")
+        .with("scan.topic-partition-discovery.interval", "200 ms");
+    let mut scan = Scan::new(&table).unwrap();
+    scan.until(1).unwrap();
+    delete(&topic);
+    let error = scan.fails();
+    assert!(error.contains(&format!("has no topic '{topic}'")), "{error}");
+}
+
+#[test]
+fn offsets_that_expired_are_told_or_skipped_as_asked() {
+    let topic = topic("expired", 1);
+    let values = (0..10).map(|i| format!(r#"{{"a":{i},"b":"x"}}"#)).collect::<Vec<_>>();
+    write_json(&topic, 0, &values.iter().map(String::as_str).collect::<Vec<_>>());
+    let group = unique("group");
+    let table =
+        |mode: &str| Table::new(&topic).with("properties.group.id", &group).with("scan.startup.mode", mode);
+    let mut scan = Scan::new(&table("earliest-offset")).unwrap();
+    let mut splits = scan.until(10).and_then(|_| Ok(scan.discovered.clone())).unwrap();
+    splits[0].position = r#"{"offset":2}"#.to_string();
+    scan.reader.checkpointed(&splits).unwrap();
+    drop(scan);
+    expire(&topic, 5);
+    let error = table("group-offsets").error();
+    assert!(error.contains(&format!("The next offset of partition 0 of Kafka topic '{topic}'")), "{error}");
+    assert!(error.contains("'properties.auto.offset.reset' = 'earliest'"), "{error}");
+    let rows = table("group-offsets").with("properties.auto.offset.reset", "earliest").rows().unwrap();
+    assert_eq!(rows, ["5|x", "6|x", "7|x", "8|x", "9|x"]);
+}
+
+#[test]
+fn a_record_of_100_mb_is_read() {
+    let topic = topic_with(&unique("giant"), 1, &[("max.message.bytes", "120000000")]);
+    let value = format!(r#"{{"a":1,"b":"{}"}}"#, "x".repeat(100_000_000));
+    let giant = producer(&[("message.max.bytes", "120000000")]);
+    send(&giant, &topic, &Record { value: Some(value.as_bytes()), ..Record::default() });
+    send(&giant, &topic, &Record { value: Some(br#"{"a":2,"b":"y"}"#), ..Record::default() });
+    giant.flush(PATIENCE).unwrap();
+    let rows = Table::new(&topic).rows().unwrap();
+    assert_eq!(rows.iter().map(String::len).collect::<Vec<_>>(), [100_000_002, 3]);
 }

@@ -8,12 +8,13 @@ use engine::connector::{
     Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split, TableContext, Writer, WriterContext,
 };
 use engine::error::{Error, Result};
-use engine::time::SystemClock;
+use engine::time::{Clock, SystemClock};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -29,6 +30,15 @@ pub static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 pub fn brokers() -> String {
     std::env::var("RUNNEL_KAFKA").unwrap_or_else(|_| {
         panic!("RUNNEL_KAFKA is not set: these tests need a Kafka broker. Run `make test`, which starts one.")
+    })
+}
+
+/// Address of the broker's listener with SASL PLAIN: see `tests/services/kafka.sh`.
+pub fn sasl_brokers() -> String {
+    std::env::var("RUNNEL_KAFKA_SASL").unwrap_or_else(|_| {
+        let brokers = brokers();
+        let (host, port) = brokers.rsplit_once(':').expect("host:port");
+        format!("{host}:{}", port.parse::<u16>().expect("a port") + 2)
     })
 }
 
@@ -66,6 +76,20 @@ pub fn grow(topic: &str, partitions: usize) {
     made.into_iter().for_each(|t| drop(t.expect("partitions are created")));
 }
 
+/// Removes a topic.
+pub fn delete(topic: &str) {
+    let gone =
+        RUNTIME.block_on(admin().delete_topics(&[topic], &AdminOptions::new())).expect("topic is deleted");
+    gone.into_iter().for_each(|t| drop(t.expect("topic is deleted")));
+}
+
+/// Removes the records of partition 0 before `offset`, as retention does.
+pub fn expire(topic: &str, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Offset(offset)).expect("an offset");
+    RUNTIME.block_on(admin().delete_records(&list, &AdminOptions::new())).expect("records are deleted");
+}
+
 /// A record to be written by a plain client.
 #[derive(Default)]
 pub struct Record<'a> {
@@ -76,11 +100,26 @@ pub struct Record<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
-pub fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+/// Fails the test when a record is not taken.
+pub struct Strict;
+
+impl ClientContext for Strict {}
+
+impl ProducerContext for Strict {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            panic!("a record was not written: {error}");
+        }
+    }
+}
+
+pub fn producer(settings: &[(&str, &str)]) -> BaseProducer<Strict> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers());
     settings.iter().for_each(|(k, v)| _ = config.set(*k, *v));
-    config.create().expect("a producer")
+    config.create_with_context(Strict).expect("a producer")
 }
 
 /// Writes records with a plain client.
@@ -90,7 +129,7 @@ pub fn write<'a>(topic: &str, records: impl IntoIterator<Item = Record<'a>>) {
     producer.flush(PATIENCE).expect("all is written");
 }
 
-pub fn send(producer: &BaseProducer, topic: &str, r: &Record<'_>) {
+pub fn send(producer: &BaseProducer<Strict>, topic: &str, r: &Record<'_>) {
     loop {
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(r.partition);
         record.key = r.key;
@@ -257,9 +296,18 @@ impl Scan {
 
     /// Goes on from `restored`.
     pub fn of(source: Arc<dyn Source>, projection: SchemaRef, restored: &[Split]) -> Result<Self> {
+        Self::at(source, projection, restored, Arc::new(SystemClock))
+    }
+
+    /// The same by another clock.
+    pub fn at(
+        source: Arc<dyn Source>,
+        projection: SchemaRef,
+        restored: &[Split],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let runtime = RUNTIME.handle().clone();
-        let clock = Arc::new(SystemClock);
         let mut enumerator = source.enumerator(&SourceContext {
             runtime: runtime.clone(),
             clock: clock.clone(),
@@ -319,6 +367,17 @@ impl Scan {
         Ok(())
     }
 
+    /// Polls until there is an error, which it gives with its hint.
+    pub fn fails(&mut self) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end && !self.ended, "an error is wanted; rows: {:?}", self.rows);
+            if let Err(error) = self.step() {
+                return text(&error);
+            }
+        }
+    }
+
     /// Polls until there are `count` rows, and a little longer to see that there are no more.
     pub fn until(&mut self, count: usize) -> Result<Vec<String>> {
         let end = Instant::now() + PATIENCE;
@@ -362,7 +421,6 @@ pub fn read_plain(topic: &str) -> Vec<(i32, Option<String>, Option<String>, i64,
     use rdkafka::Message;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::message::Headers;
-    use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers())
         .set("group.id", unique("plain"))

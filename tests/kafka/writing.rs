@@ -109,8 +109,7 @@ fn records_that_are_too_large_are_told() {
     // The broker refuses it.
     let table = Table::new(&topic).with("properties.max.request.size", "100000000");
     let (mut writer, schema) = table.writer().unwrap();
-    writer.write(huge(&schema, 3_000_000)).unwrap();
-    let error = text(&writer.flush().unwrap_err());
+    let error = text(&writer.write(huge(&schema, 3_000_000)).and_then(|()| writer.flush()).unwrap_err());
     assert!(error.contains(&format!("partition 0 of Kafka topic '{topic}' was not written")), "{error}");
     assert!(error.contains("max.message.bytes"), "{error}");
     // Both take it, and a reader does too.

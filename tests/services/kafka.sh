@@ -5,7 +5,8 @@
 #   tests/services/kafka.sh stop  DIR [PORT]  stops it (does nothing if it does not run) and waits until it is gone
 #
 # DIR   data, log (DIR/server.log) and pid (DIR/kafka.pid); throw-away: each start begins with no topics.
-# PORT  of the broker; the controller listens on RUNNEL_KAFKA_CONTROLLER_PORT (PORT + 1).
+# PORT  of the broker; the controller listens on RUNNEL_KAFKA_CONTROLLER_PORT (PORT + 1), and the broker once more,
+#       with SASL PLAIN (user runnel, password runnel-secret), on RUNNEL_KAFKA_SASL_PORT (PORT + 2).
 #
 # Environment:
 #   RUNNEL_SERVICES_CACHE   where downloaded jars are kept ($HOME/.cache/runnel-services)
@@ -75,8 +76,9 @@ start() {
     fi
     command -v java >/dev/null || fail "java is missing: apt-get install openjdk-17-jre-headless"
     local controller=${RUNNEL_KAFKA_CONTROLLER_PORT:-$((PORT + 1))}
+    local sasl=${RUNNEL_KAFKA_SASL_PORT:-$((PORT + 2))}
     local port
-    for port in "$PORT" "$controller"; do
+    for port in "$PORT" "$controller" "$sasl"; do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken: choose another"
     done
     mkdir -p "$DIR"
@@ -85,9 +87,11 @@ start() {
     cat >"$DIR/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$PORT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="runnel" password="runnel-secret" user_runnel="runnel-secret";
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 controller.quorum.voters=1@127.0.0.1:$controller
@@ -105,8 +109,9 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=1000
 log.cleaner.dedupe.buffer.size=4194304
-log.segment.bytes=67108864
+log.segment.bytes=268435456
 message.max.bytes=10485760
+socket.request.max.bytes=209715200
 PROPERTIES
     cat >"$DIR/log4j.properties" <<PROPERTIES
 log4j.rootLogger=INFO, out

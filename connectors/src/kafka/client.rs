@@ -83,6 +83,18 @@ pub(super) fn shorten(reason: &str) -> String {
     text.replace("ipv4#", "").replace("ipv6#", "").trim_end_matches('.').to_string()
 }
 
+/// What a code means, in the client's words: `Message size too large`.
+pub(super) fn meaning(code: RDKafkaErrorCode) -> String {
+    let text = code.to_string();
+    let text = text.split_once('(').map_or(text.as_str(), |(_, rest)| rest.trim_end_matches(')'));
+    text.split_once(": ").map_or(text, |(_, rest)| rest).to_string()
+}
+
+/// What an error means.
+pub(super) fn meaning_of(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), meaning)
+}
+
 /// A consumer with partitions assigned by hand.
 pub(super) struct Consumer {
     // Declared first, so that it is given back before the client goes.
@@ -210,9 +222,9 @@ impl Consumer {
                 // SAFETY: as above.
                 let topic = unsafe { CStr::from_ptr(e.topic) }.to_string_lossy().into_owned();
                 if e.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let code = RDKafkaErrorCode::from(e.err);
+                    let why = meaning(e.err.into());
                     return Err(Error::external(format!(
-                        "Kafka has no offsets of partition {} of topic '{topic}': {code}.",
+                        "Kafka has no offsets of partition {} of topic '{topic}': {why}.",
                         e.partition
                     )));
                 }
@@ -363,5 +375,7 @@ mod tests {
     fn reasons_lose_librdkafkas_names() {
         let text = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
         assert_eq!(shorten(text), "Connect to 127.0.0.1:1 failed: Connection refused");
+        assert_eq!(meaning(RDKafkaErrorCode::MessageSizeTooLarge), "Message size too large");
+        assert_eq!(meaning(RDKafkaErrorCode::MessageTimedOut), "Message timed out");
     }
 }

@@ -171,6 +171,7 @@ impl KafkaReader {
     fn fetch(&mut self, timeout: Duration) -> Result<bool> {
         let Self { consumer, partitions, places, ready, spare, metas, metrics, .. } = self;
         let with_keys = self.key.is_some();
+        let mut counts = Counts::default();
         let mut open = Vec::new();
         let mut done = Vec::new();
         let mut failed = None;
@@ -218,7 +219,7 @@ impl KafkaReader {
                         continue;
                     }
                     if partition.stop.is_none_or(|stop| message.offset() < stop) {
-                        add(partition, &message, spare, metas, metrics, with_keys);
+                        add(partition, &message, spare, metas, &mut counts, with_keys);
                         partition.fetched = message.offset() + 1;
                         let full = partition.chunk.as_ref().is_some_and(|c| {
                             c.offsets.len() >= self.batch_rows || c.values.num_bytes() >= MAX_BATCH_BYTES
@@ -244,6 +245,9 @@ impl KafkaReader {
         for index in open {
             seal(&mut partitions[index], index, ready);
         }
+        Metrics::add(&metrics.records, counts.records);
+        Metrics::add(&metrics.bytes, counts.bytes);
+        Metrics::add(&metrics.skipped, counts.keyless);
         if !done.is_empty() {
             consumer.unassign(&done)?;
         }
@@ -477,6 +481,14 @@ fn seal(partition: &mut Partition, index: usize, ready: &mut VecDeque<Ready>) {
     }
 }
 
+/// What one call took from Kafka.
+#[derive(Default)]
+struct Counts {
+    records: usize,
+    bytes: usize,
+    keyless: usize,
+}
+
 /// Puts a message into its partition's chunk. Tombstones, and records that lack the key that the table has, make
 /// no row.
 fn add(
@@ -484,17 +496,17 @@ fn add(
     message: &Message,
     spare: &mut Vec<Chunk>,
     metas: &[Meta],
-    metrics: &Metrics,
+    counts: &mut Counts,
     with_keys: bool,
 ) {
     let (value, key) = (message.value(), message.key());
-    Metrics::add(&metrics.records, 1);
-    Metrics::add(&metrics.bytes, value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len));
+    counts.records += 1;
+    counts.bytes += value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
     let chunk = partition.chunk.get_or_insert_with(|| spare.pop().unwrap_or_else(|| Chunk::new(metas)));
     let Some(value) = value else { return };
     if with_keys {
         let Some(key) = key else {
-            Metrics::add(&metrics.skipped, 1);
+            counts.keyless += 1;
             return;
         };
         chunk.keys.push(key);

@@ -1,6 +1,6 @@
 //! `KafkaSink`: rows to records, and the writer that waits until the brokers have them.
 
-use super::client::{Trouble, refused, setting, shorten, unreachable};
+use super::client::{Trouble, meaning_of, refused, setting, shorten, unreachable};
 use super::metadata::{Meta, headers_type};
 use super::options::{KafkaOptions, Partitioner, Topics};
 use crate::formats::{Encoder, Payloads};
@@ -28,8 +28,12 @@ use std::time::{Duration, Instant};
 /// How long a broker that creates topics by itself may take for it.
 const CREATE_WAIT: Duration = Duration::from_secs(3);
 
-/// How long one look at the acknowledgements takes while the buffer is full or being flushed.
-const ACK_WAIT: Duration = Duration::from_millis(50);
+/// How long one look at the acknowledgements takes while the buffer is full or being flushed. librdkafka takes
+/// that long even when the last one comes earlier.
+const ACK_WAIT: Duration = Duration::from_millis(2);
+
+/// Pause before a topic is looked up again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Records between two looks at the acknowledgements.
 const RECORDS_PER_POLL: usize = 1024;
@@ -148,7 +152,7 @@ impl ProducerContext for Reports {
                     partition: message.partition(),
                     bytes: message.payload_len(),
                     code: error.rdkafka_error_code(),
-                    text: error.rdkafka_error_code().map_or_else(|| error.to_string(), |c| c.to_string()),
+                    text: meaning_of(error),
                 });
             }
         }
@@ -240,7 +244,7 @@ impl KafkaWriter {
         let begin = Instant::now();
         loop {
             let left = timeout.saturating_sub(begin.elapsed());
-            let wait = Duration::from_secs(1).min(left).max(ACK_WAIT);
+            let wait = Duration::from_secs(1).min(left).max(RETRY_PAUSE);
             let error = match self.producer.client().fetch_metadata(Some(topic), wait) {
                 Ok(metadata) => {
                     let found = metadata.topics().iter().find(|t| t.name() == topic);
@@ -271,7 +275,7 @@ impl KafkaWriter {
                     return Err(unreachable(brokers, begin.elapsed(), &trouble, &error));
                 }
             }
-            self.producer.poll(Duration::from_millis(100));
+            self.producer.poll(RETRY_PAUSE);
         }
     }
 
@@ -366,9 +370,9 @@ impl KafkaWriter {
                             "Raise 'properties.max.request.size' (and the topic's 'max.message.bytes').",
                         ));
                     }
-                    code => {
+                    _ => {
                         self.check()?;
-                        let text = code.map_or_else(|| error.to_string(), |c| c.to_string());
+                        let text = meaning_of(&error);
                         return Err(Error::external(format!(
                             "A record for Kafka topic '{}' was not written: {text}.",
                             again.topic
@@ -381,7 +385,9 @@ impl KafkaWriter {
 
     fn wait(&self) -> Result<()> {
         // Ends: librdkafka gives up records after `delivery.timeout.ms`.
-        while self.producer.flush(ACK_WAIT).is_err() {
+        while self.producer.in_flight_count() > 0 {
+            // Says only whether some are left.
+            let _ = self.producer.flush(ACK_WAIT);
             self.check()?;
         }
         self.check()

@@ -27,11 +27,18 @@ impl ConnectorRegistry {
                 "Could not find any factory for identifier '{name}': this Runnel has no connector of that name. \
                  Available connectors: {known}."
             ))
-            .with_hint(
-                nearest(name, self.names())
-                    .map_or_else(String::new, |n| format!("Did you mean 'connector' = '{n}'?")),
-            )
+            .with_hint(self.hint(name))
         })
+    }
+
+    /// A typo's right name, or for a relative such as `upsert-kafka` the connector that is there.
+    fn hint(&self, name: &str) -> String {
+        let relative = || self.names().find(|n| name.split('-').any(|part| part == *n));
+        match (nearest(name, self.names()), relative()) {
+            (Some(near), _) => format!("Did you mean 'connector' = '{near}'?"),
+            (None, Some(relative)) => format!("What comes nearest is 'connector' = '{relative}'."),
+            (None, None) => String::new(),
+        }
     }
 
     /// Names of all connectors, sorted.
