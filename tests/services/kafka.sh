@@ -2,9 +2,10 @@
 # A real Apache Kafka for the tests: one KRaft node on loopback, from Maven Central jars. No container, no root.
 #
 #   tests/services/kafka.sh start DIR PORT    starts it (does nothing if it runs), returns when it serves
-#   tests/services/kafka.sh stop  DIR [PORT]  stops it (does nothing if it does not run) and waits until it is gone
+#   tests/services/kafka.sh stop  DIR PORT    stops it (does nothing if it does not run) and waits until it is gone
 #
-# DIR   data, log (DIR/server.log) and pid (DIR/kafka.pid); throw-away: each start begins with no topics.
+# DIR   its folder DIR/kafka-PORT has data, log (server.log) and pid (kafka.pid); throw-away: each start begins with no
+#       topics.
 # PORT  of the broker; the controller listens on RUNNEL_KAFKA_CONTROLLER_PORT (PORT + 1), and the broker once more,
 #       with SASL PLAIN (user runnel, password runnel-secret), on RUNNEL_KAFKA_SASL_PORT (PORT + 2).
 #
@@ -25,9 +26,9 @@ STOP_SECONDS=20
 say() { echo "kafka: $*"; }
 fail() { echo "kafka: $*" >&2; exit 1; }
 
-usage() { fail "usage: $0 start DIR PORT | stop DIR [PORT]"; }
+usage() { fail "usage: $0 start DIR PORT | stop DIR PORT"; }
 
-# The pid of the broker of this DIR, if it lives. A pid that was given to another program since is not ours.
+# The pid of the broker of this folder, if it lives. A pid that was given to another program since is not ours.
 running() {
     local pid
     pid=$(cat "$DIR/kafka.pid" 2>/dev/null) || return 1
@@ -123,6 +124,7 @@ PROPERTIES
         "-Dlog4j.configuration=file:$DIR/log4j.properties" -cp "$LIBS/*")
     "${java[@]}" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$DIR/server.properties" \
         >"$DIR/format.log" 2>&1 || { tail -5 "$DIR/format.log" >&2; fail "formatting $DIR/data failed (log: $DIR/format.log)"; }
+    : >"$DIR/server.log"
     setsid nohup "${java[@]}" kafka.Kafka "$DIR/server.properties" </dev/null >"$DIR/server.log" 2>&1 &
     pid=$!
     disown "$pid"
@@ -155,11 +157,11 @@ stop() {
     say "stopped"
 }
 
-[ $# -ge 2 ] || usage
-DIR=$(mkdir -p "$2" && cd "$2" && pwd)
-PORT=${3:-}
+[ $# -eq 3 ] || usage
+PORT=$3
+DIR=$(mkdir -p "$2/kafka-$PORT" && cd "$2/kafka-$PORT" && pwd)
 case "$1" in
-start) [ -n "$PORT" ] || usage; start ;;
+start) start ;;
 stop) stop ;;
 *) usage ;;
 esac
