@@ -25,6 +25,10 @@ impl Source for KafkaSource {
         if self.options.bounded.is_some() { Boundedness::Bounded } else { Boundedness::Unbounded }
     }
 
+    fn eager_watermarks(&self) -> bool {
+        false
+    }
+
     fn changelog(&self) -> ChangelogMode {
         self.options.value.format().changelog()
     }
