@@ -3,6 +3,9 @@
 use engine::connector::OptionHelp;
 use std::path::Path;
 
+/// Has a table of another shape, which its own test keeps (`connectors/src/kinesis/tests.rs`).
+const OTHER: &str = "kinesis";
+
 const BEGIN: &str = "<!-- options -->\n";
 const END: &str = "<!-- /options -->";
 
@@ -35,6 +38,9 @@ fn every_page_lists_its_connectors_options() {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let Ok(connector) = registry.get(&name) else { continue };
+        if name == OTHER {
+            continue;
+        }
         let page = std::fs::read_to_string(&path).expect("a page");
         let Some((before, rest)) = page.split_once(BEGIN) else { continue };
         let (_, after) =
