@@ -71,8 +71,14 @@ impl VisitorMut for Desugar {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
-            exprs.iter_mut().for_each(protect);
+        if let GroupByExpr::Expressions(exprs, _) = &select.group_by
+            && let Some(Expr::Value(value)) = exprs.iter().find(|e| number(e).is_some())
+        {
+            return ControlFlow::Break(
+                Error::user(format!("GROUP BY {value} groups by a constant in Flink SQL, not by a column."))
+                    .with_hint("Write the column's name.")
+                    .at(place(value)),
+            );
         }
         for ast::NamedWindowDefinition(_, window) in &mut select.named_window {
             if let ast::NamedWindowExpr::WindowSpec(spec) = window {
@@ -96,6 +102,10 @@ impl VisitorMut for Desugar {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         match expr {
             Expr::Interval(literal) => flow(interval::normalize(literal)),
+            Expr::Function(function) if is_of_units(function) => {
+                unit_argument(function);
+                ControlFlow::Continue(())
+            }
             Expr::Function(Function { over: Some(WindowType::WindowSpec(spec)), .. }) => {
                 spec.window_frame.iter_mut().for_each(protect_frame);
                 ControlFlow::Continue(())
@@ -117,6 +127,11 @@ impl VisitorMut for Desugar {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         match expr {
+            Expr::Value(ValueWithSpan { value: Value::HexStringLiteral(digits), span }) => {
+                let even = digits.len() % 2 == 0 && digits.chars().all(|c| c.is_ascii_hexdigit());
+                let wrong = || Error::user("Binary literal string must contain an even number of hexits");
+                flow(if even { Ok(()) } else { Err(wrong().at(syntax::span(*span))) })
+            }
             Expr::Value(_) => flow(numeric_literal(expr)),
             Expr::Ceil { .. } | Expr::Floor { .. } => {
                 round_to_unit(expr);
@@ -124,6 +139,25 @@ impl VisitorMut for Desugar {
             }
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// Whether the first argument of the call is a unit of time.
+pub(super) fn is_of_units(function: &Function) -> bool {
+    let name = function.name.to_string();
+    ["TIMESTAMPADD", "TIMESTAMPDIFF"].iter().any(|f| name.eq_ignore_ascii_case(f))
+}
+
+/// `TIMESTAMPADD(HOUR, …)` becomes `TIMESTAMPADD('HOUR', …)`: the unit is no column.
+fn unit_argument(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first_mut() else { return };
+    if let Expr::Identifier(ident) = &*first
+        && ident.quote_style.is_none()
+    {
+        let word = ident.value.to_ascii_uppercase();
+        let unit = word.strip_prefix("SQL_TSI_").unwrap_or(&word).to_owned();
+        *first = Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(unit), span: ident.span });
     }
 }
 
@@ -184,7 +218,7 @@ fn numeric_literal(expr: &mut Expr) -> Result<()> {
     let digits = n.chars().filter(char::is_ascii_digit).count();
     if n.contains('.') {
         if digits > MAX_DIGITS {
-            return Err(too_many_digits(&n).at(place(&value)));
+            return Err(out_of_range(&n).at(place(&value)));
         }
         return Ok(());
     }
@@ -192,18 +226,15 @@ fn numeric_literal(expr: &mut Expr) -> Result<()> {
         protect(expr);
         *expr = cast(expr.clone(), &SqlType::Int);
     } else if n.parse::<i64>().is_err() {
-        let significant = n.trim_start_matches('0').len().max(1);
-        if significant > MAX_DIGITS {
-            return Err(too_many_digits(&n).at(place(&value)));
-        }
-        *expr = cast(string(n, value), &SqlType::Decimal(significant as u8, 0));
+        return Err(out_of_range(&n).at(place(&value)));
     }
     Ok(())
 }
 
-fn too_many_digits(n: &str) -> Error {
-    Error::user(format!("The number {} has more than {MAX_DIGITS} digits.", syntax::shorten(n)))
-        .with_hint("Write it with an exponent for a DOUBLE: 1e40.")
+fn out_of_range(n: &str) -> Error {
+    Error::user(format!("Numeric literal '{}' out of range", syntax::shorten(n))).with_hint(
+        "Whole numbers go up to 9223372036854775807; write CAST('…' AS DECIMAL(38, 0)), or 1e20 for a DOUBLE.",
+    )
 }
 
 /// `DATE '…'`, `TIME '…'`, `TIMESTAMP '…'`: checked; a TIMESTAMP has as many fraction digits as written.
@@ -231,7 +262,8 @@ fn typed_literal(expr: &mut Expr) -> Result<()> {
             SqlType::Time(0)
         }
         DataType::Timestamp(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => {
-            if NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").is_err() {
+            let date_alone = NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok();
+            if !date_alone && NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").is_err() {
                 return Err(wrong("TIMESTAMP", "yyyy-MM-dd HH:mm:ss"));
             }
             SqlType::Timestamp(fraction)
@@ -316,10 +348,6 @@ fn natural_name(expr: &Expr) -> Option<(String, bool)> {
         Expr::Identifier(ident) => Some((ident.value.clone(), true)),
         // `t.k` is called k by both; of `t.r.f` only we know that it is called f.
         Expr::CompoundIdentifier(parts) => Some((parts.last()?.value.clone(), false)),
-        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
-            ast::AccessExpr::Dot(Expr::Identifier(field)) => Some((field.value.clone(), false)),
-            _ => None,
-        },
         Expr::Nested(inner) => natural_name(inner).map(|(name, _)| (name, false)),
         _ => None,
     }

@@ -36,10 +36,16 @@ pub(super) fn normalize(literal: &mut Interval) -> Result<()> {
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => (false, expr.as_ref()),
         value => (false, value),
     };
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) = value else {
-        return Err(Error::user("The value of an INTERVAL must be a text literal.")
-            .with_hint("Write INTERVAL '5' SECOND; multiply for a computed length: x * INTERVAL '1' SECOND.")
-            .at(place(value)));
+    let (text, span) = match value {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) => (text, span),
+        Expr::Value(ValueWithSpan { value: Value::Number(text, _), span }) => (text, span),
+        _ => {
+            return Err(Error::user("The value of an INTERVAL must be a literal.")
+                .with_hint(
+                    "Write INTERVAL '5' SECOND; multiply for a computed length: x * INTERVAL '1' SECOND.",
+                )
+                .at(place(value)));
+        }
     };
     let (span, at) = (*span, syntax::span(*span));
     let from = field(first, at)?;

@@ -377,6 +377,29 @@ impl Check<'_> {
     }
 }
 
+impl Check<'_> {
+    /// Refuses `'x'` where a name belongs; sqlparser does not say where it stood.
+    fn text_as_name(&self, text: &str, what: &str) -> ControlFlow<Error> {
+        let written = Token::SingleQuotedString(text.to_owned());
+        let token = self.tokens.iter().rfind(|t| t.token == written);
+        ControlFlow::Break(
+            Error::user(format!("'{text}' is a text, not {what}."))
+                .with_hint(format!(
+                    "Names are quoted with backticks: write {}.",
+                    catalog::quote_identifier(text)
+                ))
+                .at(token.and_then(|t| syntax::span(t.span))),
+        )
+    }
+
+    fn alias(&self, ident: &ast::Ident) -> ControlFlow<Error> {
+        if ident.quote_style != Some('\'') {
+            return ControlFlow::Continue(());
+        }
+        self.text_as_name(&ident.value, "a name")
+    }
+}
+
 impl VisitorMut for Check<'_> {
     type Break = Error;
 
@@ -414,6 +437,11 @@ impl VisitorMut for Check<'_> {
     fn pre_visit_select(&mut self, select: &mut ast::Select) -> ControlFlow<Error> {
         let place = syntax::span(select.select_token.0.span);
         let refuse = |what: &str, hint: &str| ControlFlow::Break(Error::unsupported(what, hint).at(place));
+        for item in &select.projection {
+            if let ast::SelectItem::ExprWithAlias { alias, .. } = item {
+                self.alias(alias)?;
+            }
+        }
         if select.into.is_some() {
             return refuse("SELECT INTO", "Write INSERT INTO t SELECT ….");
         }
@@ -441,17 +469,7 @@ impl VisitorMut for Check<'_> {
     fn pre_visit_relation(&mut self, relation: &mut ast::ObjectName) -> ControlFlow<Error> {
         if let Some(ident) = relation.0.last().and_then(|part| part.as_ident()) {
             if ident.quote_style == Some('\'') {
-                // sqlparser does not say where it stood.
-                let written = Token::SingleQuotedString(ident.value.clone());
-                let token = self.tokens.iter().find(|t| t.token == written);
-                return ControlFlow::Break(
-                    Error::user(format!("'{}' is a text, not a table.", ident.value))
-                        .with_hint(format!(
-                            "Names are quoted with backticks: write {}.",
-                            catalog::quote_identifier(&ident.value)
-                        ))
-                        .at(token.and_then(|t| syntax::span(t.span))),
-                );
+                return self.text_as_name(&ident.value, "a table");
             }
             self.hints.extend(syntax::span(ident.span).map(|s| s.start));
         }
@@ -466,6 +484,13 @@ impl VisitorMut for Check<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::TableFunction { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. } = &*factor
+        {
+            self.alias(&alias.name)?;
+        }
         match factor {
             TableFactor::Table { sample: Some(_), .. } | TableFactor::Derived { sample: Some(_), .. } => {
                 Self::refuse("TABLESAMPLE", "Filter with WHERE RAND() < 0.1.")

@@ -87,6 +87,11 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
     let mut chain = Chain::default();
     // `?` is a quantifier in its patterns.
     let patterns = tokens.iter().any(|t| is_word(t, "MATCH_RECOGNIZE"));
+    // In DDL two texts on two lines are a forgotten comma.
+    let joins = !tokens
+        .iter()
+        .find(|t| !matches!(t.token, Token::Whitespace(_)))
+        .is_some_and(|t| is_word(t, "CREATE"));
     let json = tokens.iter().any(|t| is_word(t, "JSON_OBJECT") || is_word(t, "JSON_OBJECTAGG"));
     // Index in `out` of the last token that is not white space.
     let mut before: Option<usize> = None;
@@ -105,6 +110,9 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
             refuse(token, tokens.get(i + 1))?;
         }
         chain.count(token)?;
+        if joins && join_texts(token, before, &mut out) {
+            continue;
+        }
         if json && is_key_of_json(&tokens, i, before.map(|b| &out[b])) {
             continue;
         }
@@ -194,6 +202,19 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// `'a'` on one line and `'b'` on the next are one text.
+fn join_texts(token: &TokenWithSpan, before: Option<usize>, out: &mut [TokenWithSpan]) -> bool {
+    let Token::SingleQuotedString(more) = &token.token else { return false };
+    let Some(first) = before.map(|b| &mut out[b]) else { return false };
+    let Token::SingleQuotedString(text) = &mut first.token else { return false };
+    if first.span.end.line == token.span.start.line {
+        return false;
+    }
+    text.push_str(more);
+    first.span.end = token.span.end;
+    true
 }
 
 /// `KEY` in `JSON_OBJECT(KEY 'k' VALUE v)`, which sqlparser cannot read and which means nothing.

@@ -271,8 +271,13 @@ fn call(function: &Function) -> Option<String> {
         return None;
     }
     let mut args = Vec::with_capacity(list.args.len());
-    for arg in &list.args {
+    for (i, arg) in list.args.iter().enumerate() {
         match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(unit)))
+                if i == 0 && unit.quote_style.is_none() && super::desugar::is_of_units(function) =>
+            {
+                args.push(unit.value.to_uppercase());
+            }
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => args.push(unparse(e)?),
             FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => args.push("*".to_owned()),
             _ => return None,
@@ -430,7 +435,7 @@ mod tests {
             ("a != 1", "`a` <> 1"),
             ("1e10 + 1.50", "1E10 + 1.50"),
             ("extract(day from ts)", "EXTRACT(DAY FROM `ts`)"),
-            ("timestampadd(hour, 1, ts)", "TIMESTAMPADD(`hour`, 1, `ts`)"),
+            ("timestampadd(hour, 1, ts)", "TIMESTAMPADD(HOUR, 1, `ts`)"),
             ("s || 'a' || 'b'", "`s` || 'a' || 'b'"),
             ("s || ('a' || 'b')", "`s` || ('a' || 'b')"),
             ("r.x", "`r`.`x`"),

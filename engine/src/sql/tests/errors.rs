@@ -35,6 +35,18 @@ fn classics() {
         "1:15-1:22 'stock' is a text, not a table. | Names are quoted with backticks: write `stock`.",
     );
     check(
+        "SELECT 1 AS 'x'",
+        "1:13-1:16 'x' is a text, not a name. | Names are quoted with backticks: write `x`.",
+    );
+    check(
+        "SELECT 'a' 'b' FROM t",
+        "1:12-1:15 'b' is a text, not a name. | Names are quoted with backticks: write `b`.",
+    );
+    check(
+        "SELECT a FROM t AS 'x'",
+        "1:20-1:23 'x' is a text, not a name. | Names are quoted with backticks: write `x`.",
+    );
+    check(
         "INSERT INTO 't' SELECT 1",
         "1:13-1:16 't' is a text, not a name. | Names are quoted with backticks: write `t`.",
     );
