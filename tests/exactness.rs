@@ -2,13 +2,9 @@
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use std::collections::BTreeMap;
-use std::time::Duration;
-use tests::{Runner, services};
+use tests::kinesis::Stream;
+use tests::{Runner, kafka, services};
 
 /// What the queries see of a row.
 #[derive(Debug, Clone, Copy)]
@@ -67,40 +63,11 @@ fn recomputed(rows: &[Row], slide: i64, size: i64) -> Vec<Vec<String>> {
     all
 }
 
-fn topic(name: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", services::kafka()).create().unwrap();
-    let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for result in runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap() {
-        result.unwrap();
-    }
-}
-
-fn produce(name: &str, partitions: i32, rows: &[Row]) {
-    let producer: ThreadedProducer<_> = ClientConfig::new()
-        .set("bootstrap.servers", services::kafka())
-        .set("linger.ms", "5")
-        .set("queue.buffering.max.messages", "200000")
-        .create()
-        .unwrap();
-    for (i, row) in rows.iter().enumerate() {
-        let payload = json(row);
-        let mut record = BaseRecord::<(), _>::to(name).payload(&payload).partition(i as i32 % partitions);
-        while let Err((_, back)) = producer.send(record) {
-            std::thread::sleep(Duration::from_millis(5));
-            record = back;
-        }
-    }
-    producer.flush(Duration::from_secs(60)).unwrap();
-}
-
 #[test]
 fn a_million_rows_over_four_partitions() {
-    let name = format!("exact-{}", std::process::id());
     let rows = rows(1_000_000, 7);
-    topic(&name, 4);
-    produce(&name, 4, &rows);
+    let name = kafka::topic("exact", 4);
+    kafka::produce(&name, 4, rows.iter().map(json));
 
     let mut runner = Runner::new();
     let table = format!(
@@ -114,16 +81,61 @@ fn a_million_rows_over_four_partitions() {
         ("TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '60' SECOND)", 60_000, 60_000),
         ("HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '30' SECOND, INTERVAL '2' MINUTE)", 30_000, 120_000),
     ] {
-        let answer = runner.one(&format!(
-            "{}SELECT key, window_start, window_end, COUNT(*), SUM(`value`), MAX(`value`)
-             FROM TABLE({window}) GROUP BY key, window_start, window_end",
-            if slide == size { table.as_str() } else { "" }
-        ));
+        let answer = runner.one(&windows(if slide == size { &table } else { "" }, window));
         let mut ours = answer.changes.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
         ours.sort();
         let expected = recomputed(&rows, slide, size);
         assert_eq!(ours.len(), expected.len(), "{window}");
         let different = ours.iter().zip(&expected).find(|(a, b)| a != b);
         assert_eq!(different, None, "{window}");
+    }
+}
+
+/// The windows of a query, in the form of `recomputed`.
+fn windows(table: &str, window: &str) -> String {
+    format!(
+        "{table} SELECT key, window_start, window_end, COUNT(*), SUM(`value`), MAX(`value`)
+         FROM TABLE({window}) GROUP BY key, window_start, window_end"
+    )
+}
+
+#[test]
+fn fifty_thousand_rows_over_four_shards_with_a_split_during_the_run() {
+    let rows = rows(50_000, 11);
+    let stream = Stream::new(4);
+    let table = format!(
+        "SET 'parallelism.default' = '2';
+         CREATE TABLE t (key STRING, `value` BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
+         WITH ('connector' = 'kinesis', 'stream' = '{}', 'aws.region' = 'us-east-1', 'aws.endpoint' = '{}',
+               'aws.credentials.provider' = 'BASIC', 'aws.credentials.basic.accesskeyid' = 'test',
+               'aws.credentials.basic.secretkey' = 'test', 'scan.stream.initpos' = 'TRIM_HORIZON',
+               'scan.shard.discovery.intervalmillis' = '1000', 'format' = 'json');",
+        stream.name,
+        services::kinesis()
+    );
+    let (mut tumbling, mut hopping) = (Runner::new(), Runner::new());
+    let mut tumble = tumbling.start(&windows(&table, "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '60' SECOND)"));
+    let mut hop = hopping
+        .start(&windows(&table, "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '30' SECOND, INTERVAL '2' MINUTE)"));
+
+    let put = |rows: &[Row]| {
+        // Rows of one key go to one shard, in order; a second of event time is far from the disorder allowed.
+        stream.put(rows.iter().map(|r| (format!("k{}", r.key), json(r).into_bytes())));
+    };
+    put(&rows[..25_000]);
+    stream.split();
+    put(&rows[25_000..]);
+    // A row far ahead in every shard closes all windows; its own never fires.
+    let end = Row { key: 9999, value: 0, time_ms: START_MS + 86_400_000 };
+    stream.put_into_every_shard(json(&end).as_bytes());
+
+    for (query, slide, size) in [(&mut tumble, 60_000, 60_000), (&mut hop, 30_000, 120_000)] {
+        let expected = recomputed(&rows, slide, size);
+        let changes = tests::take_until(query, 120, |rows| rows.len() >= expected.len());
+        let mut ours = changes.into_iter().map(|(_, row)| row).collect::<Vec<_>>();
+        ours.sort();
+        assert_eq!(ours.len(), expected.len(), "{:?}", query.results.job().progress());
+        assert_eq!(ours.iter().zip(&expected).find(|(a, b)| a != b), None);
+        assert_eq!(query.results.job().progress().late_rows, 0);
     }
 }

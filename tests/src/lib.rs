@@ -1,5 +1,7 @@
 //! Support for the tests: a session over an in-memory catalog, and results as text.
 
+pub mod kafka;
+pub mod kinesis;
 pub mod kinesis_proxy;
 pub mod services;
 

@@ -30,7 +30,7 @@ pub(super) fn describe(name: &Name, like: Option<&Pattern>, session: &Session) -
     let table = table.as_ref();
     let mut columns = vec![
         ("name", text(fields.iter().map(|f| f.name().clone()))),
-        ("type", text(fields.iter().map(|f| describe_type(f)))),
+        ("type", text(fields.iter().map(|f| type_text(f)))),
         ("null", Arc::new(BooleanArray::from_iter(fields.iter().map(|f| Some(f.is_nullable())))) as ArrayRef),
         ("key", column(&|f| table.and_then(|t| key(t, f.name())))),
         ("extras", column(&|f| table.and_then(|t| extras(t, f.name())))),
@@ -45,6 +45,11 @@ pub(super) fn describe(name: &Name, like: Option<&Pattern>, session: &Session) -
 
 fn find<'a>(table: &'a TableDefinition, name: &str) -> Option<&'a catalog::ColumnDefinition> {
     table.columns.iter().find(|c| c.name == name)
+}
+
+/// A column's type with its time attribute; nullability stands in a column of its own.
+fn type_text(field: &Field) -> String {
+    describe_type(&field.clone().with_nullable(true))
 }
 
 fn key(table: &TableDefinition, column: &str) -> Option<String> {
