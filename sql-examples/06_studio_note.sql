@@ -1,5 +1,6 @@
 -- Shows:  paragraphs as in a Studio notebook: headers, types, templates.
--- Needs:  nothing (datagen). Runs for as long as the rows last.
+-- Needs:  nothing (datagen).
+-- Gives:  sums per ten seconds and key, then one line that is rewritten until the rows end.
 %md
 # Key values
 

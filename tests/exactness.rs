@@ -109,7 +109,8 @@ fn fifty_thousand_rows_over_four_shards_with_a_split_during_the_run() {
          WITH ('connector' = 'kinesis', 'stream' = '{}', 'aws.region' = 'us-east-1', 'aws.endpoint' = '{}',
                'aws.credentials.provider' = 'BASIC', 'aws.credentials.basic.accesskeyid' = 'test',
                'aws.credentials.basic.secretkey' = 'test', 'scan.stream.initpos' = 'TRIM_HORIZON',
-               'scan.shard.discovery.intervalmillis' = '1000', 'format' = 'json');",
+               'scan.shard.discovery.intervalmillis' = '1000', 'scan.shard.getrecords.intervalmillis' = '2000',
+               'format' = 'json');",
         stream.name,
         services::kinesis()
     );

@@ -127,7 +127,12 @@ impl Session {
             .at(create.name.span));
         }
         planner::resolve_table(&name, &definition, &self.context())
-            .map_err(|e| e.at(create.watermark.as_ref().and_then(|w| w.2)).at(create.name.span))?;
+            .map_err(|e| {
+                // Its place, if it has one, lies in an expression's own text.
+                let named = |c: &&sql::ColumnSyntax| e.message().contains(&format!("'{}'", c.name));
+                let column = create.columns.iter().find(named).and_then(|c| c.span);
+                e.without_span().at(column).at(create.name.span)
+            })?;
         self.tables.create(&create.name, create.temporary, create.if_not_exists, Object::Table(definition))?;
         Ok(Outcome::Done)
     }
