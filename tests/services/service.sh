@@ -12,7 +12,8 @@ running() {
     local pid
     pid=$(cat "$home/pid" 2>/dev/null) || return 1
     [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$mark"
+    if [ -r "/proc/$pid/cmdline" ]; then tr '\0' ' ' <"/proc/$pid/cmdline"; else ps -o args= -p "$pid"; fi |
+        grep -qF -- "$mark"
 }
 
 port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
@@ -26,9 +27,12 @@ http_ok() {
     ) 2>/dev/null
 }
 
+# Where there is no setsid (macOS), nohup alone must do.
+session=$(command -v setsid || true)
+
 # launch COMMAND…: starts it in a session of its own, with its output in the log.
 launch() {
-    setsid nohup "$@" >"$home/log" 2>&1 </dev/null &
+    ${session:-} nohup "$@" >"$home/log" 2>&1 </dev/null &
     echo $! >"$home/pid"
 }
 

@@ -140,7 +140,7 @@ fn md5(data: &[u8]) -> [u8; DIGEST_BYTES] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -159,8 +159,8 @@ mod tests {
         }
     }
 
-    /// Two user records under one partition key.
-    fn aggregated(parts: &[&[u8]]) -> Vec<u8> {
+    /// User records under one partition key.
+    pub fn aggregated(parts: &[&[u8]]) -> Vec<u8> {
         let mut message = vec![0x0A, 1, b'k'];
         for part in parts {
             let mut record = vec![0x08, 0, 0x1A, u8::try_from(part.len()).unwrap()];

@@ -9,10 +9,13 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry, ShardIteratorType};
 use engine::error::{Error, Result, nearest};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Attempts of a request of the enumerator before its failure is the job's.
-const MAX_ATTEMPTS: u32 = 5;
+/// Attempts of a listing of a job that starts: a wrong region or endpoint is to be told soon.
+pub const ATTEMPTS_AT_START: u32 = 2;
+/// Attempts of a listing of a running job before its failure is the job's.
+pub const ATTEMPTS_WHILE_RUNNING: u32 = 8;
 /// First wait between two of them, in milliseconds; it doubles.
 const RETRY_BASE_MS: u64 = 200;
 /// Longest wait between two of them, in milliseconds.
@@ -31,6 +34,29 @@ pub struct Client {
     client: aws_sdk_kinesis::Client,
     connection: Connection,
     stream: StreamId,
+}
+
+/// The client of a table, made when it is first asked for: all readers or writers share its connections and the
+/// credentials that it fetched.
+#[derive(Debug, Default)]
+pub struct SharedClient(OnceLock<Client>);
+
+impl SharedClient {
+    /// The client.
+    ///
+    /// Errors: as [`Client::connect`].
+    pub fn get(
+        &self,
+        runtime: &tokio::runtime::Handle,
+        aws: &AwsOptions,
+        stream: &StreamId,
+    ) -> Result<Client> {
+        if let Some(client) = self.0.get() {
+            return Ok(client.clone());
+        }
+        let client = runtime.block_on(Client::connect(aws, stream))?;
+        Ok(self.0.get_or_init(|| client).clone())
+    }
 }
 
 /// Waits that double up to a limit.
@@ -80,16 +106,17 @@ impl Client {
         self.stream.name()
     }
 
-    /// All shards of the stream, closed ones that still have records included.
+    /// All shards of the stream, closed ones that still have records included. Each request is made at most
+    /// `attempts` times.
     ///
     /// Errors: no such stream (with the names of those there are); AWS cannot be reached or refuses.
-    pub async fn list_shards(&self) -> Result<Vec<Listed>> {
+    pub async fn list_shards(&self, attempts: u32) -> Result<Vec<Listed>> {
         let doing = format!("listing the shards of stream '{}'", self.stream());
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let page = self
-                .retrying(|| async {
+                .retrying(attempts, || async {
                     // The service takes a name or a token, not both.
                     let name = if token.is_none() { self.stream.request_name() } else { None };
                     let request = self.client.list_shards().set_stream_name(name);
@@ -193,13 +220,13 @@ impl Client {
         Error::user(format!("{missing}. Streams there: {shown}{more}.")).with_hint(hint)
     }
 
-    /// `request`, again after a bad moment, at most [`MAX_ATTEMPTS`] times.
-    async fn retrying<T, F>(&self, request: impl Fn() -> F) -> Attempt<T>
+    /// `request`, again after a bad moment, at most `attempts` times.
+    async fn retrying<T, F>(&self, attempts: u32, request: impl Fn() -> F) -> Attempt<T>
     where
         F: Future<Output = Attempt<T>>,
     {
         let mut backoff = Backoff::new(RETRY_BASE_MS, RETRY_MAX_MS);
-        for _ in 1..MAX_ATTEMPTS {
+        for _ in 1..attempts {
             match request().await {
                 Err(failure) if matches!(failure.trouble, Trouble::Throttled | Trouble::Transient) => {
                     sleep_ms(backoff.advance()).await;

@@ -1,6 +1,6 @@
 //! `KinesisEnumerator`: finds shards, and hands out children when their parents are read.
 
-use super::client::Client;
+use super::client::{ATTEMPTS_AT_START, ATTEMPTS_WHILE_RUNNING, Client};
 use super::options::Start;
 use super::position::Position;
 use super::shards::ShardGraph;
@@ -16,12 +16,15 @@ pub struct KinesisEnumerator {
     graph: ShardGraph,
     start: Start,
     interval: Duration,
+    /// Whether the stream was listed before.
+    started: bool,
 }
 
 impl KinesisEnumerator {
     /// An enumerator that has not looked yet.
     pub fn new(client: Client, runtime: tokio::runtime::Handle, start: Start, interval: Duration) -> Self {
-        Self { client, runtime, graph: ShardGraph::new(start == Start::Latest), start, interval }
+        let graph = ShardGraph::new(start == Start::Latest);
+        Self { client, runtime, graph, start, interval, started: false }
     }
 }
 
@@ -32,7 +35,9 @@ impl Enumerator for KinesisEnumerator {
     }
 
     fn discover(&mut self) -> Result<Assignment> {
-        let listing = self.runtime.block_on(self.client.list_shards())?;
+        let attempts = if self.started { ATTEMPTS_WHILE_RUNNING } else { ATTEMPTS_AT_START };
+        let listing = self.runtime.block_on(self.client.list_shards(attempts))?;
+        self.started = true;
         self.graph.update(&listing);
         let mut splits = Vec::new();
         for shard in self.graph.take_ready() {

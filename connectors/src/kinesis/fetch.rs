@@ -151,6 +151,9 @@ impl Buffer {
     }
 }
 
+/// Lag of a shard that has not answered yet.
+pub const UNKNOWN_LAG: i64 = -1;
+
 /// How far behind the end each shard of a source is, in milliseconds.
 #[derive(Debug, Default)]
 pub struct Lags(Mutex<BTreeMap<Arc<str>, i64>>);
@@ -257,7 +260,8 @@ impl Fetching {
             patience.reset();
             iterator.clone_from(&answer.next_shard_iterator);
             let lag = answer.millis_behind_latest;
-            let (records, bytes) = self.unpack(shard, answer, &position).map_err(Stop::Failed)?;
+            let stream = self.client.stream();
+            let (records, bytes) = unpack(stream, shard, answer, &position).map_err(Stop::Failed)?;
             if let Some(lag) = lag {
                 self.lags.note(shard, Some(lag), &self.metrics);
             }
@@ -337,49 +341,49 @@ impl Fetching {
             self.client.stream()
         ))
     }
+}
 
-    /// The user records of an answer and their bytes, without those of an aggregated record that `position`
-    /// says were emitted.
-    fn unpack(
-        &self,
-        shard: &str,
-        answer: GetRecordsOutput,
-        position: &Position,
-    ) -> Result<(Vec<Record>, usize)> {
-        let mut records = Vec::with_capacity(answer.records.len());
-        let mut bytes = 0;
-        for record in answer.records {
-            let sequence: Arc<str> = record.sequence_number.into();
-            let arrival_ms =
-                record.approximate_arrival_timestamp.and_then(|t| t.to_millis().ok()).unwrap_or_default();
-            let payload = Arc::new(record.data.into_inner());
-            bytes += payload.len();
-            let parts = aggregated::user_records(&payload).map_err(|m| {
-                Error::user(format!(
-                    "Record {sequence} of shard {shard} of stream '{}' does not decode: {m}.",
-                    self.client.stream()
-                ))
-            })?;
-            let Some(parts) = parts else {
-                let range = 0..payload.len();
-                records.push(Record { payload, range, sequence, within: None, arrival_ms });
-                continue;
-            };
-            let done = match position {
-                Position::Within { sequence: at, done } if **at == *sequence => *done as usize,
-                _ => 0,
-            };
-            let last = parts.len().saturating_sub(1);
-            records.extend(parts.into_iter().enumerate().skip(done).map(|(i, range)| Record {
-                payload: payload.clone(),
-                range,
-                sequence: sequence.clone(),
-                within: (i < last).then(|| u32::try_from(i + 1).unwrap_or(u32::MAX)),
-                arrival_ms,
-            }));
-        }
-        Ok((records, bytes))
+/// The user records of an answer and their bytes, without those of an aggregated record that `position`
+/// says were emitted.
+fn unpack(
+    stream: &str,
+    shard: &str,
+    answer: GetRecordsOutput,
+    position: &Position,
+) -> Result<(Vec<Record>, usize)> {
+    let mut records = Vec::with_capacity(answer.records.len());
+    let mut bytes = 0;
+    for record in answer.records {
+        let sequence: Arc<str> = record.sequence_number.into();
+        let arrival_ms =
+            record.approximate_arrival_timestamp.and_then(|t| t.to_millis().ok()).unwrap_or_default();
+        let payload = Arc::new(record.data.into_inner());
+        bytes += payload.len();
+        let parts = aggregated::user_records(&payload).map_err(|m| {
+            Error::user(format!(
+                "Record {sequence} of shard {shard} of stream '{}' does not decode: {m}.",
+                stream
+            ))
+        })?;
+        let Some(parts) = parts else {
+            let range = 0..payload.len();
+            records.push(Record { payload, range, sequence, within: None, arrival_ms });
+            continue;
+        };
+        let done = match position {
+            Position::Within { sequence: at, done } if **at == *sequence => *done as usize,
+            _ => 0,
+        };
+        let last = parts.len().saturating_sub(1);
+        records.extend(parts.into_iter().enumerate().skip(done).map(|(i, range)| Record {
+            payload: payload.clone(),
+            range,
+            sequence: sequence.clone(),
+            within: (i < last).then(|| u32::try_from(i + 1).unwrap_or(u32::MAX)),
+            arrival_ms,
+        }));
     }
+    Ok((records, bytes))
 }
 
 /// Failures of one shard since its last answer.
@@ -419,11 +423,94 @@ fn adapted(bytes: usize, records: usize, interval_ms: u64, max_records: i32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_kinesis::primitives::Blob;
+    use aws_sdk_kinesis::types::Record as AwsRecord;
 
     #[test]
     fn adaptive_reads_ask_for_what_a_shard_gives() {
         assert_eq!(adapted(1_000 * 1024, 1000, 200, 10_000), 409);
         assert_eq!(adapted(10, 10, 200, 10_000), 10_000, "never more than the limit");
         assert_eq!(adapted(5 * 1024 * 1024, 1, 200, 10_000), 1, "never nothing");
+    }
+
+    fn answer(records: &[(&str, Vec<u8>)]) -> GetRecordsOutput {
+        let record = |(sequence, data): &(&str, Vec<u8>)| {
+            let builder = AwsRecord::builder().sequence_number(*sequence).partition_key("k");
+            builder.data(Blob::new(data.clone())).build().unwrap()
+        };
+        GetRecordsOutput::builder().set_records(Some(records.iter().map(record).collect())).build().unwrap()
+    }
+
+    fn unpacked(position: &Position) -> Vec<(String, Position)> {
+        let packed = aggregated::tests::aggregated(&[b"a", b"b", b"c"]);
+        let answer = answer(&[("7", packed), ("8", b"d".to_vec())]);
+        let (records, _) = unpack("s", "shardId-0", answer, position).unwrap();
+        records.iter().map(|r| (String::from_utf8_lossy(r.data()).into_owned(), r.position())).collect()
+    }
+
+    #[test]
+    fn reading_goes_on_inside_an_aggregated_record() {
+        let within = |done| Position::Within { sequence: "7".into(), done };
+        let after = |sequence: &str| Position::After(sequence.into());
+        let all = [("a", within(1)), ("b", within(2)), ("c", after("7")), ("d", after("8"))];
+        let all = all.map(|(text, position)| (text.to_string(), position));
+        assert_eq!(unpacked(&after("6")), all);
+        assert_eq!(unpacked(&within(2)), all[2..], "what was emitted does not come again");
+    }
+
+    fn chunk(texts: &[&str]) -> Chunk {
+        let room = Arc::new(Semaphore::new(2));
+        let permit = || room.clone().try_acquire_owned().unwrap();
+        let record = |text: &&str| Record {
+            payload: Arc::new(text.as_bytes().to_vec()),
+            range: 0..text.len(),
+            sequence: "1".into(),
+            within: None,
+            arrival_ms: 0,
+        };
+        Chunk { records: texts.iter().map(record).collect(), next: 0, _room: permit(), _turn: permit() }
+    }
+
+    fn taken(buffer: &Buffer) -> String {
+        match buffer.take(Duration::ZERO) {
+            Taken::Chunk(shard, mut chunk) => {
+                let text = format!("{shard}{}", String::from_utf8_lossy(chunk.records[chunk.next].data()));
+                chunk.next += 1;
+                if chunk.next < chunk.records.len() {
+                    buffer.give_back(&shard, chunk);
+                }
+                text
+            }
+            Taken::Closed(shard) => format!("{shard} closed"),
+            Taken::Failed(error) => error.to_string(),
+            Taken::Nothing => "nothing".to_string(),
+        }
+    }
+
+    #[test]
+    fn shards_have_turns_and_keep_their_order() {
+        let buffer = Buffer::default();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        assert_eq!(taken(&buffer), "nothing");
+        buffer.put(&a, |w| w.chunks.push_back(chunk(&["1", "2"])));
+        buffer.put(&a, |w| w.chunks.push_back(chunk(&["3"])));
+        buffer.put(&b, |w| w.chunks.push_back(chunk(&["1"])));
+        buffer.put(&a, |w| w.end = Some(Ok(())));
+        buffer.put(&b, |w| w.end = Some(Err(Error::user("b broke"))));
+        let order = std::iter::repeat_with(|| taken(&buffer)).take(7).collect::<Vec<_>>();
+        assert_eq!(order, ["a1", "b1", "a2", "b broke", "a3", "a closed", "nothing"]);
+    }
+
+    #[test]
+    fn the_worst_lag_is_shown() {
+        let (lags, metrics) = (Lags::default(), Metrics::default());
+        let shown = || metrics.lag.load(Ordering::Relaxed);
+        lags.note(&"a".into(), Some(UNKNOWN_LAG), &metrics);
+        assert_eq!(shown(), -1);
+        lags.note(&"a".into(), Some(70), &metrics);
+        lags.note(&"b".into(), Some(0), &metrics);
+        assert_eq!(shown(), 70);
+        lags.note(&"a".into(), None, &metrics);
+        assert_eq!(shown(), 0);
     }
 }

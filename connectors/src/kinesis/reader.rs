@@ -1,6 +1,6 @@
 //! `KinesisReader`: turns fetched records into batches, shard by shard in turn.
 
-use super::fetch::{Chunk, Fetching, Record, Taken};
+use super::fetch::{Chunk, Fetching, Record, Taken, UNKNOWN_LAG};
 use super::options::Start;
 use super::position::Position;
 use crate::formats::select::ChosenFormat;
@@ -189,6 +189,7 @@ impl Reader for KinesisReader {
                 other => other.clone(),
             };
             self.positions.insert(shard.clone(), resume);
+            self.fetching.lags.note(&shard, Some(UNKNOWN_LAG), &self.context.metrics);
             let task = self.fetching.clone().run(shard, position, started_ms);
             self.tasks.spawn_on(task, &self.context.runtime);
         }
@@ -225,8 +226,9 @@ impl Reader for KinesisReader {
         let throttled =
             if throttled > 0 { format!("; {throttled} requests were throttled") } else { String::new() };
         let lags = &self.fetching.lags;
-        let worst = self.positions.keys().max_by_key(|shard| lags.get(shard).unwrap_or(i64::MAX))?;
-        let lag = match lags.get(worst) {
+        let lag = |shard: &Arc<str>| lags.get(shard).filter(|lag| *lag != UNKNOWN_LAG);
+        let worst = self.positions.keys().max_by_key(|shard| lag(shard).unwrap_or(i64::MAX))?;
+        let lag = match lag(worst) {
             None => "no answer yet".to_string(),
             Some(0) => "at its end".to_string(),
             Some(ms) => format!("{ms} ms behind its end"),

@@ -1,6 +1,6 @@
 //! `KinesisSink` and `KinesisWriter`: PutRecords in batches, several at a time, refused records again.
 
-use super::client::{Backoff, Client, sleep_ms};
+use super::client::{Backoff, Client, SharedClient, sleep_ms};
 use super::options::{KinesisOptions, MAX_PUT_BYTES};
 use super::partition_key::{MAX_KEY_CHARS, PartitionKeys};
 use crate::aws::Trouble;
@@ -31,6 +31,7 @@ const MAX_TRANSIENT_FAILURES: u32 = 15;
 pub struct KinesisSink {
     table: TableContext,
     options: KinesisOptions,
+    client: SharedClient,
 }
 
 impl KinesisSink {
@@ -40,7 +41,7 @@ impl KinesisSink {
     pub fn new(table: &TableContext) -> Result<Self> {
         let options = KinesisOptions::read(table)?;
         PartitionKeys::check(table)?;
-        Ok(Self { table: table.clone(), options })
+        Ok(Self { table: table.clone(), options, client: SharedClient::default() })
     }
 }
 
@@ -65,7 +66,7 @@ impl Sink for KinesisSink {
     }
 
     fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer>> {
-        let client = context.runtime.block_on(Client::connect(&self.options.aws, &self.options.stream))?;
+        let client = self.client.get(&context.runtime, &self.options.aws, &self.options.stream)?;
         let encoder = self.options.format.encoder(context.schema.clone(), self.table.zone)?;
         let keys = PartitionKeys::new(&self.table, &self.options.sink, &context)?;
         Ok(Box::new(KinesisWriter {

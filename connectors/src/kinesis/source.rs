@@ -1,6 +1,6 @@
 //! `KinesisSource`: a stream as a table to read.
 
-use super::client::Client;
+use super::client::SharedClient;
 use super::enumerator::KinesisEnumerator;
 use super::fetch::{Fetching, Lags};
 use super::options::{KinesisOptions, Start};
@@ -20,12 +20,14 @@ pub struct KinesisSource {
     table: TableContext,
     options: KinesisOptions,
     lags: Arc<Lags>,
+    client: SharedClient,
 }
 
 impl KinesisSource {
     /// Reads the options; makes no request.
     pub fn new(table: &TableContext) -> Result<Self> {
-        Ok(Self { table: table.clone(), options: KinesisOptions::read(table)?, lags: Arc::default() })
+        let options = KinesisOptions::read(table)?;
+        Ok(Self { table: table.clone(), options, lags: Arc::default(), client: SharedClient::default() })
     }
 }
 
@@ -70,13 +72,13 @@ impl Source for KinesisSource {
 
     fn enumerator(&self, context: &SourceContext) -> Result<Box<dyn Enumerator>> {
         let scan = &self.options.scan;
-        let client = context.runtime.block_on(Client::connect(&self.options.aws, &self.options.stream))?;
+        let client = self.client.get(&context.runtime, &self.options.aws, &self.options.stream)?;
         let interval = Duration::from_millis(scan.discovery_interval_ms);
         Ok(Box::new(KinesisEnumerator::new(client, context.runtime.clone(), scan.start, interval)))
     }
 
     fn reader(&self, context: ReaderContext) -> Result<Box<dyn Reader>> {
-        let client = context.runtime.block_on(Client::connect(&self.options.aws, &self.options.stream))?;
+        let client = self.client.get(&context.runtime, &self.options.aws, &self.options.stream)?;
         let (lags, metrics) = (self.lags.clone(), context.metrics.clone());
         let fetching = Fetching::new(client, self.options.scan.clone(), lags, metrics);
         Ok(Box::new(KinesisReader::new(&self.table, &self.options.format, context, fetching)?))
