@@ -235,7 +235,10 @@ impl FileWriter {
 
     fn begin(&mut self, folder: &str, now_ms: i64) -> Result<PartFile> {
         let directory = self.root.join(folder);
-        std::fs::create_dir_all(&directory).map_err(|e| failed("Making the directory", &directory, &e))?;
+        std::fs::create_dir_all(&directory).map_err(|e| {
+            failed("Making the directory", &directory, &e)
+                .with_hint("Check the option 'path': it must be a directory that can be made and written.")
+        })?;
         let name = format!("{}-{}", self.prefix, self.count);
         self.count += 1;
         let hidden = directory.join(format!(".{name}.inprogress.{}", unique()));

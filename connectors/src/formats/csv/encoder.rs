@@ -65,12 +65,13 @@ impl CsvEncoder {
             return out.extend_from_slice(text);
         }
         out.push(quote);
-        for byte in text {
-            if *byte == quote || Some(*byte) == escape {
-                out.push(*byte);
-            }
-            out.push(*byte);
+        let mut rest = text;
+        while let Some(at) = memchr::memchr2(quote, escape.unwrap_or(quote), rest) {
+            out.extend_from_slice(&rest[..=at]);
+            out.push(rest[at]);
+            rest = &rest[at + 1..];
         }
+        out.extend_from_slice(rest);
         out.push(quote);
     }
 

@@ -452,3 +452,17 @@ fn doubles_are_read_exactly() {
         }
     }
 }
+
+#[test]
+fn strings_of_every_length_are_escaped_where_they_must_be() {
+    for length in 0..20 {
+        for at in 0..length {
+            for special in ["\"", "\\", "\u{1}", "\u{1f}", "\n", " ", "é", "\u{7f}", "!"] {
+                let text = format!("{}{special}{}", "x".repeat(at), "y".repeat(length - at));
+                let mut out = Vec::new();
+                encoder::write_string(&mut out, text.as_bytes());
+                assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+            }
+        }
+    }
+}
