@@ -114,9 +114,9 @@ impl GroupAggregate {
         // Row `r` of the values before is `r` here, of the values after `rows + r`.
         let mut picks: Vec<u32> = Vec::with_capacity(rows);
         let mut kinds: Vec<RowKind> = Vec::with_capacity(rows);
-        for row in 0..rows {
+        for (row, sign) in counted.signs.iter().enumerate() {
             let (before, after) = (row as u32, (rows + row) as u32);
-            if counted.signs[row] == 0 {
+            if *sign == 0 {
                 continue;
             }
             if counted.clears.get(row) == Some(&true) {

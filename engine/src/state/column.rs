@@ -67,11 +67,6 @@ impl Codec {
         Ok(Self { data_type: data_type.clone(), physical, rows })
     }
 
-    /// The type of the columns.
-    pub(crate) fn data_type(&self) -> &DataType {
-        &self.data_type
-    }
-
     /// Their physical form.
     pub(crate) fn physical(&self) -> Physical {
         self.physical
@@ -152,7 +147,7 @@ impl Codec {
 }
 
 /// The same values under another type of the same layout.
-fn relabel(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {
+pub(super) fn relabel(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {
     let data = array.to_data().into_builder().data_type(data_type).build()?;
     Ok(arrow::array::make_array(data))
 }

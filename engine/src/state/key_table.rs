@@ -1,6 +1,6 @@
 //! `KeyTable`: keys of any column types to dense group indexes, batch by batch.
 
-use super::column::{Codec, Physical};
+use super::column::{Codec, Physical, relabel};
 use super::hash::hash_rows;
 use crate::error::Result;
 use arrow::array::{
@@ -239,10 +239,6 @@ impl KeyTable {
         let columns: usize = self.columns.iter().map(KeyColumn::size).sum();
         columns + self.hashes.capacity() * 9 + self.table.capacity() * 5
     }
-}
-
-fn relabel(array: &ArrayRef, data_type: DataType) -> Result<ArrayRef> {
-    Ok(arrow::array::make_array(array.to_data().into_builder().data_type(data_type).build()?))
 }
 
 /// A key column of a batch.

@@ -141,22 +141,20 @@ fn splitting_merging_and_changing_agree_with_one_pass() {
 #[test]
 fn rows_taken_back_were_never_there() {
     let mut rng = SmallRng::seed_from_u64(11);
-    for (function, data_type, _) in cases() {
+    for (function, data_type, order_matters) in cases() {
         for distinct in [false, true] {
             let rows = 40;
             let values = column(&data_type, rows, &mut rng);
             let groups: Vec<u32> = (0..rows).map(|_| rng.random_range(0..GROUPS)).collect();
-            // Take the last rows back in any order, so that even the order of arrival of the others is known.
+            if order_matters {
+                // Of equal values the earliest is taken back, so these are not the same; see the next test.
+                continue;
+            }
             let kept = rng.random_range(0..rows);
             let mut gone: Vec<u32> = (kept as u32..rows as u32).collect();
             for i in 0..gone.len() {
                 let j = rng.random_range(0..gone.len());
                 gone.swap(i, j);
-            }
-            let order_matters = matches!(function, "first_value" | "last_value" | "array_agg" | "listagg");
-            if order_matters {
-                // Of equal values the earliest is taken back: make all values distinct in the order that counts.
-                continue;
             }
             let back = take(&values, &UInt32Array::from(gone.clone()), None).unwrap();
             let both = concat(&[&values, &back]).unwrap();
