@@ -21,6 +21,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion_expr::Operator as BinaryOperator;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, lit};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
@@ -410,7 +411,7 @@ fn edges(inputs: Vec<(NodeId, Partitioning)>) -> Vec<Edge> {
 
 /// Operators by the name of their node.
 #[derive(Clone, Default)]
-pub(super) struct Operators(HashMap<&'static str, Arc<dyn Fn() -> Box<dyn Operator>>>);
+pub(super) struct Operators(HashMap<&'static str, Rc<dyn Fn() -> Box<dyn Operator>>>);
 
 impl Operators {
     pub(super) fn with<O: Operator + 'static>(
@@ -418,7 +419,7 @@ impl Operators {
         name: &'static str,
         make: impl Fn() -> O + 'static,
     ) -> Self {
-        self.0.insert(name, Arc::new(move || Box::new(make())));
+        self.0.insert(name, Rc::new(move || Box::new(make())));
         self
     }
 }
