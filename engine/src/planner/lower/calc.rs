@@ -157,8 +157,7 @@ impl Graph<'_> {
             (a, b) => a.or(b),
         };
         let edge = below.inputs[0].clone();
-        self.nodes.pop();
-        self.known.retain(|_, id| *id != from);
+        self.take_back(from);
         Ok((edge, filter, exprs, texts, condition))
     }
 

@@ -172,6 +172,22 @@ impl<'a> Graph<'a> {
         id
     }
 
+    /// Takes out the operator that was added last, which nothing reads yet.
+    fn take_back(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.pop() {
+            let base = node.operator_id.0;
+            // A twin's number follows the id of its kind and hash.
+            let base = match base.match_indices('-').nth(1) {
+                Some((at, _)) => base[..at].to_string(),
+                None => base,
+            };
+            if let Some(twins) = self.ids.get_mut(&base) {
+                *twins -= 1;
+            }
+        }
+        self.known.retain(|_, known| *known != id);
+    }
+
     fn identity(&self, edge: &Edge) -> String {
         format!("{} {}\n", self.node(edge.from).operator_id.0, edge.partitioning)
     }
@@ -216,8 +232,7 @@ impl<'a> Graph<'a> {
                 lowered.columns.iter().map(|c| Arc::clone(&calc.projection[*c])).collect::<Vec<_>>();
             let (filter, input) = (calc.filter.clone(), top.inputs[0].clone());
             let texts = explain::reselect(&top.name, &lowered.columns, names);
-            self.nodes.pop();
-            self.known.retain(|_, id| *id != lowered.node);
+            self.take_back(lowered.node);
             return Ok(self.calc_node(input, filter, projection, fields, texts, true));
         }
         let projection = lowered
