@@ -3,6 +3,7 @@
 use super::cast::decimal_to_double;
 use super::decimal;
 use super::scalar::{Binding, Call, Function, Kind, result};
+use super::temporal;
 use arrow::array::*;
 use arrow::compute::cast;
 use arrow::datatypes::*;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 const N: &[Kind] = &[Kind::Number];
 const NN: &[Kind] = &[Kind::Number, Kind::Number];
+/// A number, or a time and the unit that `FLOOR(t TO unit)` names.
+const WHOLE: &[Kind] = &[Kind::Any, Kind::Text];
 const NI: &[Kind] = &[Kind::Number, Kind::Integer];
 
 macro_rules! double {
@@ -47,8 +50,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("E", &[], double_not_null, |c| c.numbers::<Float64Type>(|_| Ok(Some(std::f64::consts::E)))),
     Function::new("ABS", N, result::first, abs),
     Function::new("SIGN", N, result::first, sign),
-    Function::new("CEIL", N, whole_type, |c| whole(c, true)),
-    Function::new("FLOOR", N, whole_type, |c| whole(c, false)),
+    Function::new("CEIL", WHOLE, whole_type, |c| whole(c, true)).optional(1),
+    Function::new("FLOOR", WHOLE, whole_type, |c| whole(c, false)).optional(1),
     Function::new("ROUND", NI, round_type, |c| round(c, true)).optional(1),
     Function::new("TRUNCATE", NI, round_type, |c| round(c, false)).optional(1),
     // With a count of digits that is not known when the query is bound.
@@ -126,6 +129,12 @@ fn sign(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn whole_type(b: &Binding<'_>) -> Result<Field> {
+    if b.fields.len() > 1 {
+        return temporal::round_type(b);
+    }
+    if !Kind::Number.admits(b.data_type(0)) {
+        return b.refuse("it takes a number, or a time and a unit: FLOOR(t TO HOUR).");
+    }
     Ok(b.strict(match b.data_type(0) {
         DataType::Decimal128(p, _) => DataType::Decimal128(*p, 0),
         other => other.clone(),
@@ -133,6 +142,9 @@ fn whole_type(b: &Binding<'_>) -> Result<Field> {
 }
 
 fn whole(call: &Call<'_>, up: bool) -> Result<ArrayRef> {
+    if call.len() > 1 {
+        return temporal::round(call, up);
+    }
     let array = call.array(0)?;
     Ok(match array.data_type() {
         DataType::Float32 => Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(if up {

@@ -14,6 +14,7 @@ mod common;
 mod conditional;
 pub mod decimal;
 pub mod field;
+mod java_format;
 mod math;
 mod operators;
 mod parse;
@@ -24,6 +25,7 @@ mod replace;
 mod scalar;
 mod strings;
 mod syntax;
+mod temporal;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -47,6 +49,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         operators::FUNCTIONS,
         patterns::FUNCTIONS,
         strings::FUNCTIONS,
+        temporal::FUNCTIONS,
     ]
     .into_iter()
     .flatten()

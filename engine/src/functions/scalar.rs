@@ -95,7 +95,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn admits(self, t: &DataType) -> bool {
+    pub fn admits(self, t: &DataType) -> bool {
         use DataType as D;
         let text = matches!(t, D::Utf8 | D::LargeUtf8 | D::Utf8View);
         match self {
@@ -338,6 +338,12 @@ impl Call<'_> {
             out.append_option(value(row)?);
         }
         Ok(Arc::new(out.finish().with_data_type(self.field_type(&T::DATA_TYPE))))
+    }
+
+    /// Integers made row by row, to be cast to the result's type.
+    pub fn numbers_plain(&self, value: impl FnMut(usize) -> Result<Option<i64>>) -> Result<ArrayRef> {
+        let values = (0..self.rows).map(value).collect::<Result<Int64Array>>()?;
+        Ok(Arc::new(values))
     }
 
     /// The result's type where it only adds a zone or a scale to `stored`, else `stored`.
