@@ -15,6 +15,7 @@ mod conditional;
 pub mod decimal;
 pub mod field;
 mod java_format;
+mod json;
 mod math;
 mod operators;
 mod parse;
@@ -45,6 +46,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         codecs::FUNCTIONS,
         collections::FUNCTIONS,
         conditional::FUNCTIONS,
+        json::FUNCTIONS,
         math::FUNCTIONS,
         operators::FUNCTIONS,
         patterns::FUNCTIONS,

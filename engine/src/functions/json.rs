@@ -1,0 +1,317 @@
+//! JSON_VALUE, JSON_QUERY, JSON_EXISTS and IS JSON. Their tails come as constant arguments (see `sql::dialect`).
+
+use super::cast::cast_array;
+use super::scalar::{Binding, Call, Function, Kind, Texts, result, user, user_hint};
+use super::text;
+use arrow::array::*;
+use arrow::datatypes::*;
+use datafusion_common::{Result, ScalarValue};
+use serde_json::Value;
+
+const T: Kind = Kind::Text;
+const ANY: Kind = Kind::Any;
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::new("JSON_VALUE", &[T, T, T, T, ANY, T, ANY], value_type, json_value).optional(5),
+    Function::new("JSON_QUERY", &[T, T, T, T, T], result::nullable_text, json_query).optional(3),
+    Function::new("JSON_EXISTS", &[T, T, T], |_| Ok(Field::new("", DataType::Boolean, true)), json_exists)
+        .optional(1),
+    // What `x IS JSON …` is bound to.
+    Function::new("is_json", &[T, T], |_| Ok(Field::new("", DataType::Boolean, false)), is_json).optional(1),
+];
+
+/// A path: its mode and its steps.
+struct Path {
+    strict: bool,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Step {
+    Key(String),
+    Index(usize),
+    All,
+}
+
+impl Path {
+    /// `[lax|strict] $.a["b c"][0][*]`. Without a word it is strict, as in Flink.
+    fn parse(text: &str) -> Result<Self> {
+        let wrong = || {
+            user_hint(
+                format!("'{text}' is not a JSON path that Runnel reads."),
+                "Write $.field, $['field'], $[0] or $[*], with lax or strict in front.",
+            )
+        };
+        let trimmed = text.trim();
+        let (strict, mut rest) = match trimmed.split_once(' ') {
+            Some((mode, rest)) if mode.eq_ignore_ascii_case("lax") => (false, rest.trim()),
+            Some((mode, rest)) if mode.eq_ignore_ascii_case("strict") => (true, rest.trim()),
+            _ => (true, trimmed),
+        };
+        let mut steps = Vec::new();
+        match rest.strip_prefix('$') {
+            Some(r) => rest = r,
+            None => return wrong(),
+        }
+        while !rest.is_empty() {
+            if let Some(r) = rest.strip_prefix(".[") {
+                rest = r;
+            } else if let Some(r) = rest.strip_prefix('[') {
+                rest = r;
+            } else if let Some(r) = rest.strip_prefix('.') {
+                let end = r.find(['.', '[']).unwrap_or(r.len());
+                let (key, r) = r.split_at(end);
+                match key.trim() {
+                    "" => return wrong(),
+                    "*" => steps.push(Step::All),
+                    key if key.contains(['(', '?', '@', ' ']) => return wrong(),
+                    key => steps.push(Step::Key(key.to_string())),
+                }
+                rest = r;
+                continue;
+            } else {
+                return wrong();
+            }
+            let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
+            if let Some(quote) = quote {
+                let Some((key, r)) = rest[1..].split_once(quote) else { return wrong() };
+                let Some(r) = r.trim_start().strip_prefix(']') else { return wrong() };
+                steps.push(Step::Key(key.to_string()));
+                rest = r;
+                continue;
+            }
+            let Some((inner, r)) = rest.split_once(']') else { return wrong() };
+            match inner.trim() {
+                "*" => steps.push(Step::All),
+                n => match n.parse() {
+                    Ok(n) => steps.push(Step::Index(n)),
+                    Err(_) => return wrong(),
+                },
+            }
+            rest = r;
+        }
+        Ok(Self { strict, steps })
+    }
+
+    /// Whether it leads to one place at most.
+    fn definite(&self) -> bool {
+        !self.steps.contains(&Step::All)
+    }
+
+    fn find<'v>(&self, root: &'v Value) -> Vec<&'v Value> {
+        let mut found = vec![root];
+        for step in &self.steps {
+            found = found
+                .into_iter()
+                .flat_map(|v| -> Vec<&Value> {
+                    match (step, v) {
+                        (Step::Key(k), Value::Object(o)) => o.get(k).into_iter().collect(),
+                        (Step::Index(i), Value::Array(a)) => a.get(*i).into_iter().collect(),
+                        (Step::All, Value::Array(a)) => a.iter().collect(),
+                        (Step::All, Value::Object(o)) => o.values().collect(),
+                        _ => Vec::new(),
+                    }
+                })
+                .collect();
+        }
+        found
+    }
+}
+
+/// What a path leads to.
+enum Found {
+    /// The text is no JSON, or a strict path leads nowhere.
+    Error(String),
+    /// A lax path leads nowhere.
+    Empty,
+    /// One place.
+    One(Value),
+    /// The places of a path with `*`.
+    Many(Vec<Value>),
+}
+
+/// Paths of one argument; the same for all rows as a rule.
+struct Paths {
+    texts: Texts,
+    last: Option<(String, Path)>,
+}
+
+impl Paths {
+    fn new(texts: Texts) -> Self {
+        Self { texts, last: None }
+    }
+
+    fn get(&mut self, row: usize) -> Result<Option<&Path>> {
+        let Some(text) = self.texts.get(row) else { return Ok(None) };
+        if self.last.as_ref().is_none_or(|(t, _)| t != text) {
+            self.last = Some((text.to_string(), Path::parse(text)?));
+        }
+        Ok(self.last.as_ref().map(|(_, p)| p))
+    }
+}
+
+fn find(json: &str, path: &Path) -> Found {
+    let root: Value = match serde_json::from_str(json) {
+        Ok(v) => v,
+        Err(e) => return Found::Error(format!("The text is not JSON: {e}.")),
+    };
+    let found = path.find(&root);
+    if !path.definite() {
+        return Found::Many(found.into_iter().cloned().collect());
+    }
+    match found.first() {
+        Some(Value::Null) if !path.strict => Found::Empty,
+        Some(v) => Found::One((*v).clone()),
+        None if path.strict => Found::Error("The JSON path leads nowhere.".to_string()),
+        None => Found::Empty,
+    }
+}
+
+fn value_type(b: &Binding<'_>) -> Result<Field> {
+    let data_type = match b.constants.get(2) {
+        Some(Some(ScalarValue::Utf8(Some(t)))) => match t.as_str() {
+            "BOOLEAN" => DataType::Boolean,
+            "INT" | "INTEGER" => DataType::Int32,
+            "BIGINT" => DataType::Int64,
+            "DOUBLE" => DataType::Float64,
+            t if t == "STRING" || t.starts_with("VARCHAR") || t.starts_with("CHAR") => DataType::Utf8,
+            t => {
+                return user_hint(
+                    format!("JSON_VALUE does not return {t}."),
+                    "It returns STRING, BOOLEAN, INTEGER or DOUBLE.",
+                );
+            }
+        },
+        _ => DataType::Utf8,
+    };
+    Ok(Field::new("", data_type, true))
+}
+
+fn json_value(call: &Call<'_>) -> Result<ArrayRef> {
+    let json = call.text(0)?;
+    let mut paths = Paths::new(call.text(1)?);
+    let option = |i: usize| -> Result<Option<Texts>> {
+        if call.len() > i { Ok(Some(call.text(i)?)) } else { Ok(None) }
+    };
+    let (on_empty, empty_default) = (option(3)?, option(4)?);
+    let (on_error, error_default) = (option(5)?, option(6)?);
+    let otherwise = |behaviour: &Option<Texts>, default: &Option<Texts>, row, why: &str, out: &mut String| {
+        match behaviour.as_ref().and_then(|b| b.get(row)) {
+            Some("ERROR") => user(format!("JSON_VALUE: {why}")),
+            Some("DEFAULT") => {
+                Ok(default.as_ref().and_then(|d| d.get(row)).map(|d| out.push_str(d)).is_some())
+            }
+            _ => Ok(false),
+        }
+    };
+    let texts = call.texts(|row, out| {
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
+        match find(json, path) {
+            Found::Error(why) => otherwise(&on_error, &error_default, row, &why, out),
+            Found::Empty => otherwise(&on_empty, &empty_default, row, "The path leads nowhere.", out),
+            Found::One(Value::Null) => Ok(false),
+            Found::One(Value::String(s)) => {
+                out.push_str(&s);
+                Ok(true)
+            }
+            Found::One(Value::Bool(b)) => {
+                out.push_str(if b { "true" } else { "false" });
+                Ok(true)
+            }
+            Found::One(Value::Number(n)) => {
+                match n.as_f64() {
+                    Some(d) if n.is_f64() => text::java_double(out, d),
+                    _ => out.push_str(&n.to_string()),
+                }
+                Ok(true)
+            }
+            Found::One(_) | Found::Many(_) => {
+                otherwise(&on_error, &error_default, row, "The path does not lead to a single value.", out)
+            }
+        }
+    })?;
+    if call.field.data_type() == &DataType::Utf8 {
+        return Ok(texts);
+    }
+    cast_array(&texts, &Field::new("", DataType::Utf8, true), call.field, true, call.env.zone)
+}
+
+fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
+    let json = call.text(0)?;
+    let mut paths = Paths::new(call.text(1)?);
+    let option = |i: usize| -> Result<Option<Texts>> {
+        if call.len() > i { Ok(Some(call.text(i)?)) } else { Ok(None) }
+    };
+    let (wrapper, on_empty, on_error) = (option(2)?, option(3)?, option(4)?);
+    let otherwise = |behaviour: &Option<Texts>, row, why: &str, out: &mut String| match behaviour
+        .as_ref()
+        .and_then(|b| b.get(row))
+    {
+        Some("ERROR") => user(format!("JSON_QUERY: {why}")),
+        Some("EMPTY ARRAY") => {
+            out.push_str("[]");
+            Ok(true)
+        }
+        Some("EMPTY OBJECT") => {
+            out.push_str("{}");
+            Ok(true)
+        }
+        _ => Ok(false),
+    };
+    call.texts(|row, out| {
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
+        let value = match find(json, path) {
+            Found::Error(why) => return otherwise(&on_error, row, &why, out),
+            Found::Empty => return otherwise(&on_empty, row, "The path leads nowhere.", out),
+            Found::One(Value::Null) => return otherwise(&on_empty, row, "The path leads to null.", out),
+            Found::One(v) => v,
+            Found::Many(all) => Value::Array(all),
+        };
+        let container = matches!(value, Value::Array(_) | Value::Object(_));
+        let value = match wrapper.as_ref().and_then(|w| w.get(row)) {
+            Some("UNCONDITIONAL") => Value::Array(vec![value]),
+            Some("CONDITIONAL") if !matches!(value, Value::Array(_)) => Value::Array(vec![value]),
+            _ if container => value,
+            _ => return otherwise(&on_error, row, "The path leads to a scalar.", out),
+        };
+        out.push_str(&value.to_string());
+        Ok(true)
+    })
+}
+
+fn json_exists(call: &Call<'_>) -> Result<ArrayRef> {
+    let json = call.text(0)?;
+    let mut paths = Paths::new(call.text(1)?);
+    let on_error = if call.len() > 2 { Some(call.text(2)?) } else { None };
+    call.booleans(|row| {
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(None) };
+        match find(json, path) {
+            Found::One(Value::Null) | Found::Empty => Ok(Some(false)),
+            Found::One(_) => Ok(Some(true)),
+            Found::Many(all) => Ok(Some(!all.is_empty())),
+            Found::Error(why) => match on_error.as_ref().and_then(|o| o.get(row)) {
+                Some("TRUE") => Ok(Some(true)),
+                Some("UNKNOWN") => Ok(None),
+                Some("ERROR") => user(format!("JSON_EXISTS: {why}")),
+                _ => Ok(Some(false)),
+            },
+        }
+    })
+}
+
+/// FALSE for NULL.
+fn is_json(call: &Call<'_>) -> Result<ArrayRef> {
+    let json = call.text(0)?;
+    let kind = if call.len() > 1 { Some(call.text(1)?) } else { None };
+    call.booleans(|row| {
+        let Some(json) = json.get(row) else { return Ok(Some(false)) };
+        let value: Option<Value> = serde_json::from_str(json).ok();
+        Ok(Some(match (value, kind.as_ref().and_then(|k| k.get(row))) {
+            (None, _) => false,
+            (Some(v), Some("OBJECT")) => v.is_object(),
+            (Some(v), Some("ARRAY")) => v.is_array(),
+            (Some(v), Some("SCALAR")) => !v.is_object() && !v.is_array(),
+            (Some(_), _) => true,
+        }))
+    })
+}
