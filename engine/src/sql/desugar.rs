@@ -137,10 +137,6 @@ impl VisitorMut for Desugar {
                 round_to_unit(expr);
                 ControlFlow::Continue(())
             }
-            Expr::Function(function) => {
-                unit_argument(function);
-                ControlFlow::Continue(())
-            }
             _ => ControlFlow::Continue(()),
         }
     }
@@ -281,19 +277,6 @@ fn typed_literal(expr: &mut Expr) -> Result<()> {
     let text = text.to_owned();
     *expr = cast(string(text, value), &data_type);
     Ok(())
-}
-
-/// `TIMESTAMPADD(HOUR, …)` becomes `TIMESTAMPADD('HOUR', …)`, and so TIMESTAMPDIFF.
-fn unit_argument(function: &mut Function) {
-    let named = function.name.0.last().and_then(|n| n.as_ident()).is_some_and(|n| {
-        ["TIMESTAMPADD", "TIMESTAMPDIFF"].iter().any(|f| n.value.eq_ignore_ascii_case(f))
-    });
-    let FunctionArguments::List(list) = &mut function.args else { return };
-    if let (true, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first)))) = (named, list.args.first_mut())
-        && let Expr::Identifier(Ident { value, quote_style: None, .. }) = first
-    {
-        *first = Expr::Value(Value::SingleQuotedString(value.to_uppercase()).into());
-    }
 }
 
 /// `CEIL(ts TO HOUR)` becomes `CEIL(ts, 'HOUR')`.
