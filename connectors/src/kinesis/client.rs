@@ -220,21 +220,23 @@ impl Client {
         Error::user(format!("{missing}. Streams there: {shown}{more}.")).with_hint(hint)
     }
 
-    /// `request`, again after a bad moment, at most `attempts` times.
+    /// `request`, again after a bad moment, at most `attempts` times; where it was throttled, at most
+    /// [`ATTEMPTS_WHILE_RUNNING`] times.
     async fn retrying<T, F>(&self, attempts: u32, request: impl Fn() -> F) -> Attempt<T>
     where
         F: Future<Output = Attempt<T>>,
     {
         let mut backoff = Backoff::new(RETRY_BASE_MS, RETRY_MAX_MS);
-        for _ in 1..attempts {
+        let mut made = 0;
+        loop {
+            made += 1;
             match request().await {
-                Err(failure) if matches!(failure.trouble, Trouble::Throttled | Trouble::Transient) => {
-                    sleep_ms(backoff.advance()).await;
-                }
+                Err(failure) if failure.trouble == Trouble::Throttled && made < ATTEMPTS_WHILE_RUNNING => {}
+                Err(failure) if failure.trouble == Trouble::Transient && made < attempts => {}
                 done => return done,
             }
+            sleep_ms(backoff.advance()).await;
         }
-        request().await
     }
 }
 
