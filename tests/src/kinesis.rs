@@ -18,7 +18,8 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
 pub struct Stream {
     /// Its name.
     pub name: String,
-    client: aws_sdk_kinesis::Client,
+    /// For what the methods do not do.
+    pub client: aws_sdk_kinesis::Client,
 }
 
 impl Stream {
