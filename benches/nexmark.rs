@@ -14,7 +14,8 @@ fn variable(name: &str, default: &str) -> String {
 }
 
 fn main() -> ExitCode {
-    let nexmark = PathBuf::from(variable("NEXMARK", &root().join("../shared/oracle/nexmark").display().to_string()));
+    let nexmark =
+        PathBuf::from(variable("NEXMARK", &root().join("../shared/oracle/nexmark").display().to_string()));
     let source = variable("SRC", "/tmp/nexmark/json-1");
     let events: f64 = match variable("EVENTS", "1000000").parse() {
         Ok(n) => n,

@@ -28,8 +28,16 @@ fn main() -> ExitCode {
     let peak = costs.iter().map(|c| c.peak_bytes).max().unwrap_or(0);
     let Some(middle) = median(costs, |c| c.wall) else { return ExitCode::FAILURE };
     println!("runnel -e 'SELECT 1', {RUNS} runs");
-    println!("  wall time, median    {:>8.1} ms   (good: under {} ms)", middle.wall.as_secs_f64() * 1e3, GOOD_WALL.as_millis());
+    println!(
+        "  wall time, median    {:>8.1} ms   (good: under {} ms)",
+        middle.wall.as_secs_f64() * 1e3,
+        GOOD_WALL.as_millis()
+    );
     println!("  CPU time, median     {:>8.1} ms", middle.cpu.as_secs_f64() * 1e3);
-    println!("  peak memory, most    {:>8.1} MB   (good: under {} MB)", peak as f64 / 1e6, GOOD_PEAK_BYTES >> 20);
+    println!(
+        "  peak memory, most    {:>8.1} MB   (good: under {} MB)",
+        peak as f64 / 1e6,
+        GOOD_PEAK_BYTES >> 20
+    );
     if middle.wall < GOOD_WALL && peak < GOOD_PEAK_BYTES { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

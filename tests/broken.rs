@@ -42,7 +42,12 @@ fn a_typo_in_an_option_names_the_right_one() {
         "'rows-per-second'",
         None,
     );
-    refused("CREATE TABLE t (a INT) WITH ('connector' = 'kafak'); SELECT * FROM t;", "kafak", "'kafka'", None);
+    refused(
+        "CREATE TABLE t (a INT) WITH ('connector' = 'kafak'); SELECT * FROM t;",
+        "kafak",
+        "'kafka'",
+        None,
+    );
 }
 
 #[test]

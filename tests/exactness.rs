@@ -33,7 +33,10 @@ fn rows(n: u32, seed: u64) -> Vec<Row> {
 
 fn json(row: &Row) -> String {
     let time = chrono::DateTime::from_timestamp_millis(row.time_ms).unwrap().format("%Y-%m-%d %H:%M:%S%.3f");
-    format!(r#"{{"key":"k{}","value":{},"ts":"{time}","unused":{{"a":[1,2,{{"b":null}}]}}}}"#, row.key, row.value)
+    format!(
+        r#"{{"key":"k{}","value":{},"ts":"{time}","unused":{{"a":[1,2,{{"b":null}}]}}}}"#,
+        row.key, row.value
+    )
 }
 
 fn text(ms: i64) -> String {
@@ -56,7 +59,14 @@ fn recomputed(rows: &[Row], slide: i64, size: i64) -> Vec<Vec<String>> {
     let mut all = windows
         .into_iter()
         .map(|((key, start), (n, sum, max))| {
-            vec![format!("k{key}"), text(start), text(start + size), n.to_string(), sum.to_string(), max.to_string()]
+            vec![
+                format!("k{key}"),
+                text(start),
+                text(start + size),
+                n.to_string(),
+                sum.to_string(),
+                max.to_string(),
+            ]
         })
         .collect::<Vec<_>>();
     all.sort();
@@ -115,7 +125,8 @@ fn fifty_thousand_rows_over_four_shards_with_a_split_during_the_run() {
         services::kinesis()
     );
     let (mut tumbling, mut hopping) = (Runner::new(), Runner::new());
-    let mut tumble = tumbling.start(&windows(&table, "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '60' SECOND)"));
+    let mut tumble =
+        tumbling.start(&windows(&table, "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '60' SECOND)"));
     let mut hop = hopping
         .start(&windows(&table, "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '30' SECOND, INTERVAL '2' MINUTE)"));
 

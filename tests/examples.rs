@@ -59,7 +59,10 @@ fn windows() {
     let text = run("02_windows.sql", &[]);
     let received = text.lines().filter(|l| l.starts_with("Received a total of")).count();
     assert_eq!(received, 4, "{text}");
-    assert!(text.contains("1970-01-01 00:00:20.000 | 1970-01-01 00:00:40.000 |                   40 |"), "{text}");
+    assert!(
+        text.contains("1970-01-01 00:00:20.000 | 1970-01-01 00:00:40.000 |                   40 |"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -67,7 +70,10 @@ fn stock_over_kafka() {
     let topic = kafka::topic("stock", 1);
     let rows = (0..60).map(|i| {
         let ticker = ["AAPL", "AMZN", "MSFT"][i % 3];
-        format!(r#"{{"event_time": "2024-06-12 15:08:{i:02}", "ticker": "{ticker}", "price": {}.25}}"#, i * 7 % 100)
+        format!(
+            r#"{{"event_time": "2024-06-12 15:08:{i:02}", "ticker": "{ticker}", "price": {}.25}}"#,
+            i * 7 % 100
+        )
     });
     kafka::produce(&topic, 1, rows);
     let text = run("03_stock_kafka.sql", &[("kafka", &services::kafka()), ("topic", &topic)]);

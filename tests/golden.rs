@@ -88,7 +88,8 @@ fn types_of(text: &str) -> Vec<String> {
 }
 
 fn loose(text: &str) -> String {
-    let mut text = text.replace(" NOT NULL", "").replace(" *ROWTIME*", "").replace(" *PROCTIME*", "").replace('`', "");
+    let mut text =
+        text.replace(" NOT NULL", "").replace(" *ROWTIME*", "").replace(" *PROCTIME*", "").replace('`', "");
     for word in ["VARCHAR(", "CHAR("] {
         while let Some(at) = text.find(word) {
             let end = text[at..].find(')').unwrap() + at;
@@ -126,7 +127,11 @@ fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<Stri
     let answers = Runner::new().run(&text);
     let name = path.strip_prefix(folder).unwrap().display();
     if answers.len() != recorded.len() {
-        failures.push(format!("{name}: {} answers, Flink gives {}: {answers:#?}", answers.len(), recorded.len()));
+        failures.push(format!(
+            "{name}: {} answers, Flink gives {}: {answers:#?}",
+            answers.len(),
+            recorded.len()
+        ));
         return;
     }
     let ordered = case.contains("-- order: ordered");
@@ -135,7 +140,9 @@ fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<Stri
         let place = format!("{name} query {} at parallelism {parallelism}", number + 1);
         match (answer, recorded) {
             (Err(_), Recorded::Error(_)) => {}
-            (Ok(a), Recorded::Error(e)) => failures.push(format!("{place}: Flink refuses ({e}), we give {a:?}")),
+            (Ok(a), Recorded::Error(e)) => {
+                failures.push(format!("{place}: Flink refuses ({e}), we give {a:?}"))
+            }
             (Err(e), Recorded::Answer { .. }) => failures.push(format!("{place}: {e} ({:?})", e.hint())),
             (Ok(answer), Recorded::Answer { types, names, changes }) => {
                 let answer = trimmed(answer);

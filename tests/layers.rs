@@ -64,7 +64,8 @@ fn folders_of_engine_import_only_what_the_table_allows() {
     let mut broken = Vec::new();
     for path in rust_files(&src).into_iter().filter(|p| !is_test(p)) {
         let relative = path.strip_prefix(&src).unwrap();
-        let folder = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        let folder =
+            relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
         if ["lib", "error", "config"].contains(&folder) {
             continue;
         }
@@ -74,7 +75,11 @@ fn folders_of_engine_import_only_what_the_table_allows() {
                 let name = import.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
                 let grouped = import.starts_with('{');
                 let names: Vec<&str> = if grouped {
-                    import.trim_start_matches('{').split(',').map(|n| n.trim().split("::").next().unwrap()).collect()
+                    import
+                        .trim_start_matches('{')
+                        .split(',')
+                        .map(|n| n.trim().split("::").next().unwrap())
+                        .collect()
                 } else {
                     vec![name]
                 };

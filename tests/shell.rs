@@ -62,10 +62,7 @@ fn other_forms_of_output() {
         out(&runnel(&["-e", UPDATES, "--output", "json"])).lines().next_back(),
         Some(r#"{"op":"+U","name":"a","n":2}"#)
     );
-    assert_eq!(
-        out(&runnel(&["-e", "SELECT 1 AS a, 'x,y' AS b", "-o", "json"])),
-        "{\"a\":1,\"b\":\"x,y\"}\n"
-    );
+    assert_eq!(out(&runnel(&["-e", "SELECT 1 AS a, 'x,y' AS b", "-o", "json"])), "{\"a\":1,\"b\":\"x,y\"}\n");
     assert_eq!(out(&runnel(&["-e", "SELECT 1 AS a, 'x,y' AS b", "-o", "csv"])), "a,b\n1,\"x,y\"\n");
     assert_eq!(out(&runnel(&["-e", UPDATES, "-o", "changelog"])).lines().nth(1), Some("+I[a, 1]"));
     let batch = format!("SET 'execution.runtime-mode' = 'batch'; {UPDATES};");
@@ -78,7 +75,8 @@ fn other_forms_of_output() {
 fn an_error_has_file_line_and_caret_and_stops_the_script() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("a.sql");
-    std::fs::write(&script, "SELECT 1;\n\nSELECT nosuch\nFROM (VALUES (1)) AS t(such);\nSELECT 'never';\n").unwrap();
+    std::fs::write(&script, "SELECT 1;\n\nSELECT nosuch\nFROM (VALUES (1)) AS t(such);\nSELECT 'never';\n")
+        .unwrap();
     let output = runnel(&["run", script.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let text = err(&output);
@@ -103,7 +101,9 @@ fn the_catalog_remembers() {
     let folder = tempfile::tempdir().unwrap();
     let catalog = folder.path().join("c.db");
     let with = |sql: &str| runnel(&["-e", sql, "--catalog", catalog.to_str().unwrap()]);
-    let made = with("CREATE TABLE kept (a INT) WITH ('connector' = 'datagen'); CREATE VIEW v AS SELECT a FROM kept;");
+    let made = with(
+        "CREATE TABLE kept (a INT) WITH ('connector' = 'datagen'); CREATE VIEW v AS SELECT a FROM kept;",
+    );
     assert_eq!(made.status.code(), Some(0), "{}", err(&made));
     let shown = out(&with("SHOW TABLES;"));
     assert!(shown.contains("kept") && shown.contains("| v") || shown.contains(" v |"), "{shown}");
@@ -166,7 +166,8 @@ impl Terminal {
         let home = std::env::temp_dir().join(format!("runnel-shell-test-{}", std::process::id()));
         command.env("XDG_DATA_HOME", home);
         let child = pair.slave.spawn_command(command).unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(30.try_into().unwrap(), 100.try_into().unwrap(), 1000)));
+        let screen =
+            Arc::new(Mutex::new(vt100::Parser::new(30.try_into().unwrap(), 100.try_into().unwrap(), 1000)));
         let mut reader = pair.master.try_clone_reader().unwrap();
         let keys = pair.master.take_writer().unwrap();
         let feed = screen.clone();

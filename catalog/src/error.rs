@@ -63,7 +63,10 @@ impl fmt::Display for CatalogError {
             Self::NotFound { kind, name } => write!(f, "There is no {kind} `{name}`."),
             Self::AlreadyExists { kind, name } => write!(f, "A {kind} `{name}` exists already."),
             Self::NotEmpty { name } => {
-                write!(f, "Database `{name}` is not empty; DROP DATABASE {name} CASCADE drops its tables too.")
+                write!(
+                    f,
+                    "Database `{name}` is not empty; DROP DATABASE {name} CASCADE drops its tables too."
+                )
             }
             Self::Unsupported(what) => write!(f, "The catalog cannot {what}."),
             Self::Storage(what) => write!(f, "The catalog's store failed: {what}"),

@@ -78,7 +78,10 @@ impl Catalog for MemoryCatalog {
         let mut databases = self.lock();
         let (_, objects) = databases.get_mut(database).ok_or_else(|| self.no_database(database))?;
         if let Some(existing) = objects.get(name) {
-            return Err(CatalogError::AlreadyExists { kind: existing.kind(), name: self.full(database, name) });
+            return Err(CatalogError::AlreadyExists {
+                kind: existing.kind(),
+                name: self.full(database, name),
+            });
         }
         objects.insert(name.to_string(), object);
         Ok(())
@@ -101,9 +104,7 @@ impl Catalog for MemoryCatalog {
         let (_, objects) = databases.get_mut(database).ok_or_else(|| self.no_database(database))?;
         match objects.remove(name) {
             Some(_) => Ok(()),
-            None => {
-                Err(CatalogError::NotFound { kind: ObjectKind::Table, name: self.full(database, name) })
-            }
+            None => Err(CatalogError::NotFound { kind: ObjectKind::Table, name: self.full(database, name) }),
         }
     }
 

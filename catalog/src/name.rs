@@ -16,11 +16,7 @@ pub struct ObjectName {
 
 impl ObjectName {
     /// A name from its three parts.
-    pub fn new(
-        catalog: impl Into<String>,
-        database: impl Into<String>,
-        object: impl Into<String>,
-    ) -> Self {
+    pub fn new(catalog: impl Into<String>, database: impl Into<String>, object: impl Into<String>) -> Self {
         Self { catalog: catalog.into(), database: database.into(), object: object.into() }
     }
 

@@ -30,9 +30,8 @@ impl SqliteCatalog {
             std::fs::create_dir_all(folder)
                 .map_err(|e| CatalogError::Storage(format!("{} cannot be made: {e}.", folder.display())))?;
         }
-        let at = |e: rusqlite::Error| {
-            CatalogError::Storage(format!("{} cannot be used: {e}.", path.display()))
-        };
+        let at =
+            |e: rusqlite::Error| CatalogError::Storage(format!("{} cannot be used: {e}.", path.display()));
         let mut connection = Connection::open(path).map_err(at)?;
         connection.busy_timeout(Duration::from_secs(BUSY_TIMEOUT_SECONDS)).map_err(at)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
@@ -96,9 +95,7 @@ fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 }
 
 fn find_database(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    connection
-        .query_row("SELECT definition FROM databases WHERE name = ?1", [name], |r| r.get(0))
-        .optional()
+    connection.query_row("SELECT definition FROM databases WHERE name = ?1", [name], |r| r.get(0)).optional()
 }
 
 fn find_object(connection: &Connection, database: &str, name: &str) -> rusqlite::Result<Option<String>> {

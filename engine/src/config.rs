@@ -205,8 +205,9 @@ pub fn parse_zone(text: &str) -> Result<chrono_tz::Tz> {
         return Ok(chrono_tz::UTC);
     }
     let wrong = || {
-        Error::user(format!("'{text}' is no time zone that Runnel knows."))
-            .with_hint("Write a region such as 'America/Los_Angeles', 'UTC', or an offset such as 'GMT-08:00'.")
+        Error::user(format!("'{text}' is no time zone that Runnel knows.")).with_hint(
+            "Write a region such as 'America/Los_Angeles', 'UTC', or an offset such as 'GMT-08:00'.",
+        )
     };
     if let Some(offset) = text.strip_prefix("GMT").filter(|o| !o.is_empty()) {
         let (hours, minutes) = offset.split_once(':').unwrap_or((offset, "00"));

@@ -158,7 +158,9 @@ impl From<arrow::error::ArrowError> for Error {
         use arrow::error::ArrowError as A;
         match e {
             A::DivideByZero => Self::user("Division by zero."),
-            A::CastError(m) | A::ParseError(m) | A::ComputeError(m) | A::ArithmeticOverflow(m) => Self::user(m),
+            A::CastError(m) | A::ParseError(m) | A::ComputeError(m) | A::ArithmeticOverflow(m) => {
+                Self::user(m)
+            }
             other => Self::internal(other.to_string()),
         }
     }

@@ -4,7 +4,9 @@ use crate::args::Output;
 use crate::paragraph::{Properties, ResultType};
 use crate::render::live::{self, Settings};
 use crate::render::tableau::{BatchTableau, Tableau};
-use crate::render::{ResultWriter, cells, changelog::Changelog, csv, csv::Csv, json, json::Json, tableau, template};
+use crate::render::{
+    ResultWriter, cells, changelog::Changelog, csv, csv::Csv, json, json::Json, tableau, template,
+};
 use crate::wiring::Process;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // SQL sets the depth of what is parsed and bound; the main thread's stack may be small.
-    let worker = std::thread::Builder::new().name("runnel".into()).stack_size(STACK_BYTES).spawn(|| run(args));
+    let worker =
+        std::thread::Builder::new().name("runnel".into()).stack_size(STACK_BYTES).spawn(|| run(args));
     match worker.map(std::thread::JoinHandle::join) {
         Ok(Ok(code)) => code,
         Ok(Err(_)) => ExitCode::from(EXIT_INTERNAL),

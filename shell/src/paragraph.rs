@@ -124,15 +124,19 @@ fn closes(header: &str) -> bool {
 fn is_sql(line: &str) -> bool {
     let first = line.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
     line.trim_start().starts_with("--")
-        || ["SELECT", "INSERT", "CREATE", "WITH", "SET", "USE", "DROP", "SHOW", "EXECUTE", "EXPLAIN", "DESCRIBE"]
-            .iter()
-            .any(|w| w.eq_ignore_ascii_case(first))
+        || [
+            "SELECT", "INSERT", "CREATE", "WITH", "SET", "USE", "DROP", "SHOW", "EXECUTE", "EXPLAIN",
+            "DESCRIBE",
+        ]
+        .iter()
+        .any(|w| w.eq_ignore_ascii_case(first))
 }
 
 fn parse(header: &str, line: usize) -> Result<Paragraph> {
     let start = Location { line: line as u32 + 1, column: 1 };
     let end = Location { line: line as u32 + 1, column: header.chars().count() as u32 + 1 };
-    let wrong = |message: String, hint: &str| Err(Error::user(message).with_hint(hint).at(Span { start, end }));
+    let wrong =
+        |message: String, hint: &str| Err(Error::user(message).with_hint(hint).at(Span { start, end }));
     let (name, arguments) = header.split_once('(').unwrap_or((header, ""));
     let name = name.trim().trim_start_matches('%').trim();
     let mut properties = Properties::default();
@@ -149,8 +153,15 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
         "flinkssql" | "flink.sql" | "flink. ssql" | "flink. ssl" | "flink.ssl" | "ssql" | "sql" => {
             return wrong(format!("%{name} is no interpreter."), "Did you mean %flink.ssql?");
         }
-        "flinkbsql" | "bsql" => return wrong(format!("%{name} is no interpreter."), "Did you mean %flink.bsql?"),
-        _ => return wrong(format!("%{name} is no interpreter."), "There are %flink.ssql, %flink.bsql and %md."),
+        "flinkbsql" | "bsql" => {
+            return wrong(format!("%{name} is no interpreter."), "Did you mean %flink.bsql?");
+        }
+        _ => {
+            return wrong(
+                format!("%{name} is no interpreter."),
+                "There are %flink.ssql, %flink.bsql and %md.",
+            );
+        }
     }
     let arguments = arguments.trim().strip_suffix(')').unwrap_or(arguments.trim());
     for (key, value) in assignments(arguments) {
@@ -168,7 +179,9 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
             },
             "refreshInterval" => match number() {
                 Some(n) => properties.refresh_interval_ms = Some(n.max(LEAST_REFRESH_MS)),
-                None => return wrong(format!("refreshInterval={value} is none."), "Write milliseconds: 1000."),
+                None => {
+                    return wrong(format!("refreshInterval={value} is none."), "Write milliseconds: 1000.");
+                }
             },
             "threshold" => match number() {
                 Some(n) => properties.threshold_ms = Some(n),
@@ -176,8 +189,13 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
             },
             "template" => properties.template = Some(value.to_string()),
             // Known to Studio, without effect here.
-            "maxParallelism" | "jobName" | "runAsOne" | "savepointDir" | "execution.savepoint.path"
-            | "resumeFromSavepoint" | "resumeFromLatestCheckpoint" => {}
+            "maxParallelism"
+            | "jobName"
+            | "runAsOne"
+            | "savepointDir"
+            | "execution.savepoint.path"
+            | "resumeFromSavepoint"
+            | "resumeFromLatestCheckpoint" => {}
             _ => {
                 return wrong(
                     format!("`{key}` is no property of a paragraph."),

@@ -29,7 +29,10 @@ pub fn open(process: &mut Process) -> Result<(), Failed> {
             .map_err(|e| Error::external(format!("Standard input cannot be read: {e}.")))?;
         return script::run_text(process, "stdin", &text);
     }
-    println!("Runnel {}: Flink SQL. Statements end with `;`. HELP; lists commands, QUIT; leaves.", env!("CARGO_PKG_VERSION"));
+    println!(
+        "Runnel {}: Flink SQL. Statements end with `;`. HELP; lists commands, QUIT; leaves.",
+        env!("CARGO_PKG_VERSION")
+    );
     println!("New here? `runnel tour` opens this shell on a made-up stock stream.\n");
     converse(process)
 }
@@ -179,7 +182,9 @@ fn stop_background(process: &mut Process) {
     }
     for job in process.background.drain(..) {
         match job.wait(Some(Duration::from_secs(STOP_PATIENCE_SECONDS))) {
-            Some(Ok(())) => println!("Job {} has stopped: {} rows.", job.id(), grouped(job.progress().rows_out)),
+            Some(Ok(())) => {
+                println!("Job {} has stopped: {} rows.", job.id(), grouped(job.progress().rows_out))
+            }
             Some(Err(e)) => render::error::print(&e, None),
             None => println!("Job {} does not stop; it is left behind.", job.id()),
         }

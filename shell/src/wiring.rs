@@ -68,7 +68,16 @@ impl Process {
             None if terminal => Output::Table,
             None => Output::Tableau,
         };
-        Ok(Self { session, output, variables, terminal, interrupt, background: Vec::new(), data_folder, _runtime: runtime })
+        Ok(Self {
+            session,
+            output,
+            variables,
+            terminal,
+            interrupt,
+            background: Vec::new(),
+            data_folder,
+            _runtime: runtime,
+        })
     }
 }
 
@@ -90,7 +99,8 @@ fn open_catalog(args: &Args, data_folder: &std::path::Path) -> Result<Arc<dyn Ca
         return Ok(Arc::new(MemoryCatalog::new(DEFAULT_CATALOG)));
     }
     let catalog = SqliteCatalog::open(DEFAULT_CATALOG, &path).map_err(|e| {
-        Error::from(e).with_hint("Name another file with --catalog, or write --catalog memory to keep nothing.")
+        Error::from(e)
+            .with_hint("Name another file with --catalog, or write --catalog memory to keep nothing.")
     })?;
     Ok(Arc::new(catalog))
 }

@@ -51,7 +51,8 @@ impl Default for Runner {
 impl Runner {
     /// A fresh session.
     pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let session = Session::new(SessionOptions {
             catalogs: vec![Arc::new(MemoryCatalog::new("default_catalog"))],
             connectors: connectors::registry(),

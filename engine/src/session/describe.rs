@@ -15,15 +15,14 @@ pub(super) fn describe(name: &Name, like: Option<&Pattern>, session: &Session) -
     let (full, object) = session.tables.get(name)?;
     let context = session.context();
     let (schema, table) = match object {
-        Object::Table(table) => {
-            (planner::resolve_table(&full, &table, &context)?.schema, Some(table))
-        }
+        Object::Table(table) => (planner::resolve_table(&full, &table, &context)?.schema, Some(table)),
         Object::View(_) => {
             let query = sql::parse_query(&format!("SELECT * FROM {}", full.quoted()))?;
             (planner::query_schema(&query, &context)?, None)
         }
     };
-    let fields = schema.fields().iter().filter(|f| like.is_none_or(|l| l.matches(f.name()))).collect::<Vec<_>>();
+    let fields =
+        schema.fields().iter().filter(|f| like.is_none_or(|l| l.matches(f.name()))).collect::<Vec<_>>();
     let column = |of: &dyn Fn(&Field) -> Option<String>| -> ArrayRef {
         Arc::new(StringArray::from_iter(fields.iter().map(|f| of(f))))
     };

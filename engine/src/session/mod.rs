@@ -87,7 +87,13 @@ impl Session {
         let Planned { schema, changelog, bounded, .. } = planned;
         let job = self.start(planned.stream, "collect")?;
         let batch = self.config.is_batch();
-        Ok(Outcome::Query(RunningQuery { schema, changelog, bounded, batch, results: collected.results(job) }))
+        Ok(Outcome::Query(RunningQuery {
+            schema,
+            changelog,
+            bounded,
+            batch,
+            results: collected.results(job),
+        }))
     }
 
     fn insert(&self, inserts: &[Insert]) -> Result<Outcome> {
@@ -126,14 +132,18 @@ impl Session {
             .with_hint(format!("Add WITH ('connector' = '…'); there are: {known}."))
             .at(create.name.span));
         }
-        planner::resolve_table(&name, &definition, &self.context())
-            .map_err(|e| {
-                // Its place, if it has one, lies in an expression's own text.
-                let named = |c: &&sql::ColumnSyntax| e.message().contains(&format!("'{}'", c.name));
-                let column = create.columns.iter().find(named).and_then(|c| c.span);
-                e.without_span().at(column).at(create.name.span)
-            })?;
-        self.tables.create(&create.name, create.temporary, create.if_not_exists, Object::Table(definition))?;
+        planner::resolve_table(&name, &definition, &self.context()).map_err(|e| {
+            // Its place, if it has one, lies in an expression's own text.
+            let named = |c: &&sql::ColumnSyntax| e.message().contains(&format!("'{}'", c.name));
+            let column = create.columns.iter().find(named).and_then(|c| c.span);
+            e.without_span().at(column).at(create.name.span)
+        })?;
+        self.tables.create(
+            &create.name,
+            create.temporary,
+            create.if_not_exists,
+            Object::Table(definition),
+        )?;
         Ok(Outcome::Done)
     }
 
@@ -176,7 +186,10 @@ impl Session {
             }
         };
         if explain.json_plan {
-            return Err(Error::unsupported("JSON_EXECUTION_PLAN", "Write EXPLAIN or EXPLAIN CHANGELOG_MODE."));
+            return Err(Error::unsupported(
+                "JSON_EXECUTION_PLAN",
+                "Write EXPLAIN or EXPLAIN CHANGELOG_MODE.",
+            ));
         }
         Ok(show::text_rows("result", [planned.explain(explain.changelog_mode)]))
     }
@@ -223,7 +236,11 @@ impl Session {
 
     /// Names of all functions, for completion.
     pub fn functions(&self) -> Vec<String> {
-        FunctionRegistry::new(self.clock.clone(), self.config.zone()).names().iter().map(|n| n.to_string()).collect()
+        FunctionRegistry::new(self.clock.clone(), self.config.zone())
+            .names()
+            .iter()
+            .map(|n| n.to_string())
+            .collect()
     }
 }
 

@@ -23,7 +23,10 @@ pub(super) fn show(show: &Show, session: &Session) -> Result<Outcome> {
         Show::CurrentDatabase => text_rows("current database name", [database.to_string()]),
         Show::Databases(from, like) => {
             let catalog = from.as_ref().map_or(catalog.to_string(), |n| n.parts.join("."));
-            let names = tables.catalog(&catalog).map_err(|e| e.at(from.as_ref().and_then(|n| n.span)))?.databases()?;
+            let names = tables
+                .catalog(&catalog)
+                .map_err(|e| e.at(from.as_ref().and_then(|n| n.span)))?
+                .databases()?;
             text_rows("database name", filtered(names, like.as_ref()))
         }
         Show::Tables(from, like) => {
@@ -69,15 +72,15 @@ fn objects(session: &Session, from: Option<&sql::Name>, kind: Option<ObjectKind>
             (c.to_string(), d.to_string())
         }
     };
-    let objects =
-        session.tables.objects(&catalog, &database).map_err(|e| e.at(from.and_then(|n| n.span)))?;
+    let objects = session.tables.objects(&catalog, &database).map_err(|e| e.at(from.and_then(|n| n.span)))?;
     Ok(objects.into_iter().filter(|(_, k)| kind.is_none_or(|kind| *k == kind)).map(|(n, _)| n).collect())
 }
 
 /// All settings that were changed, secrets hidden.
 pub(super) fn settings(config: &Config) -> Outcome {
     let shown = |k: &str, v: &str| if catalog::is_secret(k) { "******".to_string() } else { v.to_string() };
-    let (keys, values): (Vec<_>, Vec<_>) = config.entries().map(|(k, v)| (k.to_string(), shown(k, v))).unzip();
+    let (keys, values): (Vec<_>, Vec<_>) =
+        config.entries().map(|(k, v)| (k.to_string(), shown(k, v))).unzip();
     rows(vec![("key", text(keys)), ("value", text(values))])
 }
 

@@ -60,7 +60,8 @@ impl Tables {
         let names = self.names();
         let word = name.parts.last().map_or("", String::as_str);
         let hint = nearest(word, names.iter().map(|n| n.object.as_str()));
-        let hint = hint.map_or_else(|| "SHOW TABLES lists what there is.".into(), |n| format!("Did you mean `{n}`?"));
+        let hint = hint
+            .map_or_else(|| "SHOW TABLES lists what there is.".into(), |n| format!("Did you mean `{n}`?"));
         Error::user(format!("{} with identifier '{full}' does not exist.", kind_word(kind)))
             .with_hint(hint)
             .at(name.span)
@@ -98,7 +99,9 @@ impl Tables {
             ))
             .with_hint("Drop it first, or write CREATE … IF NOT EXISTS.")
             .at(name.span)),
-            Err(CatalogError::NotFound { .. }) => Err(self.no_database(&full.catalog, &full.database).at(name.span)),
+            Err(CatalogError::NotFound { .. }) => {
+                Err(self.no_database(&full.catalog, &full.database).at(name.span))
+            }
             other => other.map_err(|e| Error::from(e).at(name.span)),
         }
     }
@@ -106,7 +109,8 @@ impl Tables {
     fn no_database(&self, catalog: &str, database: &str) -> Error {
         let known = self.catalog(catalog).ok().and_then(|c| c.databases().ok()).unwrap_or_default();
         let hint = nearest(database, known.iter().map(String::as_str));
-        let hint = hint.map_or_else(|| format!("There are: {}.", known.join(", ")), |n| format!("Did you mean `{n}`?"));
+        let hint = hint
+            .map_or_else(|| format!("There are: {}.", known.join(", ")), |n| format!("Did you mean `{n}`?"));
         Error::user(format!("A database with name [{database}] does not exist in the catalog: [{catalog}]."))
             .with_hint(hint)
     }
@@ -115,12 +119,16 @@ impl Tables {
         let (catalog, database) = self.database_name(&create.name)?;
         let definition =
             DatabaseDefinition { comment: create.comment.clone(), options: create.options.clone() };
-        match self.catalog(&catalog).map_err(|e| e.at(create.name.span))?.create_database(&database, definition) {
+        match self
+            .catalog(&catalog)
+            .map_err(|e| e.at(create.name.span))?
+            .create_database(&database, definition)
+        {
             Err(CatalogError::AlreadyExists { .. }) if create.if_not_exists => Ok(()),
-            Err(CatalogError::AlreadyExists { .. }) => Err(Error::user(format!(
-                "Database {database} already exists in catalog {catalog}."
-            ))
-            .at(create.name.span)),
+            Err(CatalogError::AlreadyExists { .. }) => {
+                Err(Error::user(format!("Database {database} already exists in catalog {catalog}."))
+                    .at(create.name.span))
+            }
             other => other.map_err(|e| Error::from(e).at(create.name.span)),
         }
     }
@@ -186,13 +194,18 @@ impl Tables {
     fn drop_database(&mut self, drop: &Drop) -> Result<()> {
         let (catalog, database) = self.database_name(&drop.name)?;
         if (catalog.as_str(), database.as_str()) == self.current() {
-            return Err(Error::user(format!("Cannot drop database [{database}] while it is the current one."))
-                .with_hint("USE another database first.")
-                .at(drop.name.span));
+            return Err(Error::user(format!(
+                "Cannot drop database [{database}] while it is the current one."
+            ))
+            .with_hint("USE another database first.")
+            .at(drop.name.span));
         }
-        match self.catalog(&catalog).map_err(|e| e.at(drop.name.span))?.drop_database(&database, drop.cascade) {
+        match self.catalog(&catalog).map_err(|e| e.at(drop.name.span))?.drop_database(&database, drop.cascade)
+        {
             Err(CatalogError::NotFound { .. }) if drop.if_exists => Ok(()),
-            Err(CatalogError::NotFound { .. }) => Err(self.no_database(&catalog, &database).at(drop.name.span)),
+            Err(CatalogError::NotFound { .. }) => {
+                Err(self.no_database(&catalog, &database).at(drop.name.span))
+            }
             other => other.map_err(|e| Error::from(e).at(drop.name.span)),
         }
     }

@@ -125,7 +125,10 @@ mod tests {
     fn names() -> Names {
         let strings = |s: &[&str]| s.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         Names {
-            tables: BTreeMap::from([("stock".into(), strings(&["ticker", "price"])), ("key-values".into(), vec![])]),
+            tables: BTreeMap::from([
+                ("stock".into(), strings(&["ticker", "price"])),
+                ("key-values".into(), vec![]),
+            ]),
             functions: strings(&["TUMBLE_START"]),
             connectors: BTreeMap::from([
                 ("kafka".into(), strings(&["topic", "properties.*", "scan.startup.mode"])),
@@ -152,7 +155,10 @@ mod tests {
     #[test]
     fn options_follow_the_connector() {
         assert_eq!(at_end("CREATE TABLE t (a INT) WITH ('connector' = 'ka"), ["kafka"]);
-        assert_eq!(at_end("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'scan"), ["scan.startup.mode"]);
+        assert_eq!(
+            at_end("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'scan"),
+            ["scan.startup.mode"]
+        );
         assert_eq!(at_end("CREATE TABLE t (a INT) WITH ('connector' = 'kafka', 'prop"), ["properties."]);
         assert_eq!(at_end("CREATE TABLE t (a INT) WITH ('con"), ["connector"]);
         assert_eq!(at_end("SET 'table.local"), ["table.local-time-zone"]);

@@ -14,7 +14,12 @@ mod tests {
 
     #[test]
     fn a_semicolon_ends_a_statement() {
-        assert!(is_complete("SELECT 1;") && is_complete("quit") && is_complete("  ") && is_complete("SELECT 1; -- x"));
+        assert!(
+            is_complete("SELECT 1;")
+                && is_complete("quit")
+                && is_complete("  ")
+                && is_complete("SELECT 1; -- x")
+        );
         assert!(!is_complete("SELECT 1") && !is_complete("SELECT ';") && !is_complete("SELECT 1 -- ;"));
         assert!(!is_complete("SELECT 1; SELECT 2"));
         assert!(!is_complete("EXECUTE STATEMENT SET BEGIN INSERT INTO t SELECT 1;"));

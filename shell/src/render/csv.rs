@@ -58,7 +58,8 @@ impl<W: Write> ResultWriter for Csv<W> {
                 lines.push_str(batch.kind(row).short());
                 lines.push(',');
             }
-            for (i, (field, array)) in self.schema.fields().iter().zip(batch.records().columns()).enumerate() {
+            for (i, (field, array)) in self.schema.fields().iter().zip(batch.records().columns()).enumerate()
+            {
                 if i > 0 {
                     lines.push(',');
                 }

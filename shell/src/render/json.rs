@@ -2,7 +2,9 @@
 
 use super::ResultWriter;
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef,
+};
 use chrono_tz::Tz;
 use engine::functions::text;
 use engine::message::{ChangeBatch, RowKind};
@@ -90,16 +92,21 @@ fn value(array: &dyn Array, row: usize, field: &Field, zone: Tz) -> Value {
                 Value::String(s) => s,
                 other => other.to_string(),
             };
-            Value::Object((0..pairs.len()).map(|i| (key(i), value(values.as_ref(), i, &fields[1], zone))).collect())
+            Value::Object(
+                (0..pairs.len()).map(|i| (key(i), value(values.as_ref(), i, &fields[1], zone))).collect(),
+            )
         }
         _ => {
             let mut cell = String::new();
             text::write_value(&mut cell, array, row, field, zone);
             match array.data_type() {
                 // Exact, where a double would not be.
-                DataType::Decimal128(..) => {
-                    cell.parse::<f64>().ok().and_then(Number::from_f64).filter(|n| n.to_string() == cell).map_or(Value::String(cell), Value::Number)
-                }
+                DataType::Decimal128(..) => cell
+                    .parse::<f64>()
+                    .ok()
+                    .and_then(Number::from_f64)
+                    .filter(|n| n.to_string() == cell)
+                    .map_or(Value::String(cell), Value::Number),
                 _ => Value::String(cell),
             }
         }

@@ -58,7 +58,8 @@ pub struct Settings {
 ///
 /// Errors: the query's own, or a terminal that cannot be used.
 pub fn show(query: Query, settings: Settings, interrupt: &Interrupt) -> engine::Result<Ended> {
-    let terminal_failed = |e: io::Error| engine::Error::external(format!("The terminal cannot be used: {e}."));
+    let terminal_failed =
+        |e: io::Error| engine::Error::external(format!("The terminal cannot be used: {e}."));
     let mut view = View::new(&query.schema, settings);
     let guard = Screen::enter().map_err(terminal_failed)?;
     let ended = view.run(query, interrupt);
@@ -217,8 +218,10 @@ impl View {
             let kind = batch.kind(row);
             if let Some(window) = &mut self.append {
                 if !kind.is_addition() {
-                    return Err(engine::Error::user("type=append shows results that only grow, but this query updates rows.")
-                        .with_hint("Write %flink.ssql(type=update)."));
+                    return Err(engine::Error::user(
+                        "type=append shows results that only grow, but this query updates rows.",
+                    )
+                    .with_hint("Write %flink.ssql(type=update)."));
                 }
                 let ms = first_column_ms(batch, row).ok_or_else(|| {
                     engine::Error::user("type=append needs a TIMESTAMP in the first column.")
@@ -337,7 +340,8 @@ impl View {
     fn tableau(&self, rows: &[&Row]) -> Vec<String> {
         let names = self.schema.fields().iter().map(|f| printable(f.name())).collect::<Vec<_>>();
         let mut widths = names.iter().map(|n| width(n)).collect::<Vec<_>>();
-        let rows = rows.iter().map(|r| r.iter().map(|c| printable(c)).collect::<Vec<_>>()).collect::<Vec<_>>();
+        let rows =
+            rows.iter().map(|r| r.iter().map(|c| printable(c)).collect::<Vec<_>>()).collect::<Vec<_>>();
         for row in &rows {
             for (w, cell) in widths.iter_mut().zip(row) {
                 *w = (*w).max(width(cell).min(self.settings.max_width));
@@ -450,8 +454,12 @@ fn first_column_ms(batch: &ChangeBatch, row: usize) -> Option<i64> {
         return None;
     }
     Some(match column.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => column.as_primitive::<t::TimestampSecondType>().value(row) * 1000,
-        DataType::Timestamp(TimeUnit::Millisecond, _) => column.as_primitive::<t::TimestampMillisecondType>().value(row),
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            column.as_primitive::<t::TimestampSecondType>().value(row) * 1000
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            column.as_primitive::<t::TimestampMillisecondType>().value(row)
+        }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             column.as_primitive::<t::TimestampMicrosecondType>().value(row) / 1000
         }

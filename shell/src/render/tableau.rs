@@ -52,9 +52,10 @@ impl<W: Write> ResultWriter for Tableau<W> {
         let mut text = String::new();
         for row in 0..batch.num_rows() {
             let cells = cells::row(batch.records(), &self.schema, row, self.zone);
-            let cells = cells.into_iter().enumerate().map(|(i, c)| {
-                if self.bounded[i] { c } else { cut(&c, self.widths[i]) }
-            });
+            let cells = cells
+                .into_iter()
+                .enumerate()
+                .map(|(i, c)| if self.bounded[i] { c } else { cut(&c, self.widths[i]) });
             let all = std::iter::once(batch.kind(row).short().to_string()).chain(cells).collect::<Vec<_>>();
             let widths = std::iter::once(OP_WIDTH).chain(self.widths.iter().copied());
             text.push_str(&line(all.iter().map(String::as_str).zip(widths)));
@@ -90,7 +91,9 @@ fn column_width(field: &Field, max_width: usize) -> (usize, bool) {
         SqlType::Time(0) => (8, true),
         SqlType::Time(precision) => (usize::from(precision) + 9, true),
         SqlType::Timestamp(0) | SqlType::TimestampLtz(0) => (19, true),
-        SqlType::Timestamp(precision) | SqlType::TimestampLtz(precision) => (usize::from(precision) + 20, true),
+        SqlType::Timestamp(precision) | SqlType::TimestampLtz(precision) => {
+            (usize::from(precision) + 20, true)
+        }
         _ => (max_width, false),
     };
     let by_type = if field.is_nullable() { by_type.max(cells::NULL.len()) } else { by_type };

@@ -37,11 +37,9 @@ mod tests {
     #[test]
     fn the_guides_template() {
         let cells = ["1".to_string(), "2".into(), "3".into()];
-        let template = "<h1>{2}</h1> records seen until <h1>Processing Time: {1}</h1> and <h1>Event Time: {0}</h1>";
-        assert_eq!(
-            fill(template, &cells),
-            "3\nrecords seen until\nProcessing Time: 2\nand\nEvent Time: 1"
-        );
+        let template =
+            "<h1>{2}</h1> records seen until <h1>Processing Time: {1}</h1> and <h1>Event Time: {0}</h1>";
+        assert_eq!(fill(template, &cells), "3\nrecords seen until\nProcessing Time: 2\nand\nEvent Time: 1");
         assert_eq!(fill("{0} {9} {x} <", &cells), "1  {x} <");
     }
 }
