@@ -9,7 +9,7 @@ use engine::connector::{
 };
 use engine::error::Error;
 use engine::message::ChangeBatch;
-use engine::time::SystemClock;
+use engine::time::{Clock, SystemClock};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
@@ -237,8 +237,8 @@ impl Run {
     }
 
     fn until_caught_up(&mut self) {
-        let at_end = |r: &Box<dyn Reader>| r.status().is_some_and(|s| s.contains("at its end"));
-        self.until("all shards to be at their ends", |run| run.readers.iter().all(at_end));
+        let at_end = |r: &dyn Reader| r.status().is_some_and(|s| s.contains("at its end"));
+        self.until("all shards to be at their ends", |run| run.readers.iter().all(|r| at_end(r.as_ref())));
     }
 
     fn ids(&self) -> Vec<i64> {
@@ -275,7 +275,7 @@ fn trim_horizon_gives_every_record_of_four_shards_once_and_in_order() {
     run.assert_in_order();
     let shards = run.rows.iter().map(|r| &r.shard).collect::<BTreeSet<_>>();
     assert_eq!(shards.len(), 4);
-    let now = chrono::Utc::now().timestamp_millis();
+    let now = SystemClock.now_ms();
     assert!(run.rows.iter().all(|r| r.ts <= now && r.ts > now - 600_000), "arrival times are of this run");
     assert_eq!(run.metrics.records.load(Ordering::SeqCst), 3000);
     assert!(before.elapsed() < PATIENCE);
@@ -315,7 +315,7 @@ fn at_timestamp_gives_what_arrived_since() {
     let stream = Stream::new(2);
     stream.put_ids(0..40);
     std::thread::sleep(Duration::from_millis(300));
-    let since = chrono::Utc::now();
+    let since = chrono::DateTime::from_timestamp_millis(SystemClock.now_ms()).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     stream.put_ids(40..100);
     let text = since.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();

@@ -76,7 +76,7 @@ fn options_are_checked_without_the_network() {
         (table().with("scan.parallelism", "0"), "from 1 to"),
     ];
     for (table, want) in cases {
-        let error = text(&table.source().err().expect(want));
+        let error = text(&table.source().expect_err(want));
         assert!(error.contains(want), "{want}: {error}");
     }
     let (source, _) = table().with("properties.sasl.password", "geheim").source().unwrap();
@@ -136,7 +136,7 @@ fn offsets_that_expired_are_told_or_skipped_as_asked() {
     let table =
         |mode: &str| Table::new(&topic).with("properties.group.id", &group).with("scan.startup.mode", mode);
     let mut scan = Scan::new(&table("earliest-offset")).unwrap();
-    let mut splits = scan.until(10).and_then(|_| Ok(scan.discovered.clone())).unwrap();
+    let mut splits = scan.until(10).map(|_| scan.discovered.clone()).unwrap();
     splits[0].position = r#"{"offset":2}"#.to_string();
     scan.reader.checkpointed(&splits).unwrap();
     drop(scan);

@@ -45,8 +45,7 @@ pub fn sasl_brokers() -> String {
 /// A name that no other test has.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let ms =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let ms = SystemClock.now_ms();
     format!("{name}-{ms}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 

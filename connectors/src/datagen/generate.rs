@@ -436,13 +436,13 @@ impl Generator {
     }
 
     fn times(&self, t: &DataType, ms: impl Iterator<Item = i64>, nulls: Option<NullBuffer>) -> ArrayRef {
-        fn of<T: ArrowPrimitiveType<Native = i64>>(
+        fn of<T>(
             values: impl Iterator<Item = i64>,
             nulls: Option<NullBuffer>,
             zone: Option<Arc<str>>,
         ) -> ArrayRef
         where
-            T: arrow::datatypes::ArrowTimestampType,
+            T: ArrowPrimitiveType<Native = i64> + arrow::datatypes::ArrowTimestampType,
         {
             Arc::new(PrimitiveArray::<T>::new(values.collect(), nulls).with_timezone_opt(zone))
         }

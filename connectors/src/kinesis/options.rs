@@ -316,7 +316,7 @@ const DEFAULT_TIMESTAMP_FORMAT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSSXXX";
 /// Milliseconds since the epoch of `text`, which follows a Java date pattern, or is a number of seconds.
 fn parse_timestamp(text: &str, pattern: &str, zone: chrono_tz::Tz) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return (seconds >= 0.0 && seconds < 1e11).then_some((seconds * 1000.0).round() as i64);
+        return (0.0..1e11).contains(&seconds).then_some((seconds * 1000.0).round() as i64);
     }
     let (format, zoned) = chrono_format(pattern)?;
     if zoned {

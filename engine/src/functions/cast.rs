@@ -322,7 +322,9 @@ impl Caster {
                 .read_each::<Float64Type>(texts, |t| parse::double(t).map_or_else(|| Err(bad_double(t)), Ok)),
             D::Decimal128(p, s) => {
                 let read = |t: &str| match decimal::parse(parse::trim(t), (*s).into()) {
-                    Err(()) => Err(Error::user(format!("For input string: '{t}'. Invalid character found."))),
+                    Err(decimal::NoNumber) => {
+                        Err(Error::user(format!("For input string: '{t}'. Invalid character found.")))
+                    }
                     Ok(v) => v
                         .and_then(|v| decimal::checked(v, *p))
                         .ok_or_else(|| Error::user(format!("For input string: '{t}'. Overflow."))),
@@ -605,7 +607,7 @@ fn interval(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return Ok(Arc::clone(array));
     }
     let spans = super::operators::spans(array);
-    let each = (0..array.len()).map(|row| spans(row));
+    let each = (0..array.len()).map(spans);
     Ok(match to {
         DataType::Interval(IntervalUnit::YearMonth) => {
             Arc::new(each.map(|s| s.map(|s| s.months as i32)).collect::<IntervalYearMonthArray>())

@@ -85,7 +85,7 @@ fn array_type(b: &Binding<'_>) -> Result<Field> {
 
 fn array(call: &Call<'_>) -> Result<ArrayRef> {
     let all: Vec<usize> = (0..call.len()).collect();
-    lists(call, &all, |l, row, out| all_elements(l, row, out))
+    lists(call, &all, all_elements)
 }
 
 fn all_elements(l: &Lists, row: usize, out: &mut Vec<u32>) -> bool {

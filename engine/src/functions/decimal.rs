@@ -128,9 +128,13 @@ fn wide_half_up(a: Wide, d: Wide) -> Option<Wide> {
     Some(q)
 }
 
+/// A text that is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoNumber;
+
 /// Reads `[+-]digits[.digits][e[+-]digits]` as an unscaled value at `scale`, HALF_UP. `Err` if it is no
 /// number, `Ok(None)` if it does not fit an i128.
-pub fn parse(text: &str, scale: i32) -> Result<Option<i128>, ()> {
+pub fn parse(text: &str, scale: i32) -> Result<Option<i128>, NoNumber> {
     let bytes = text.as_bytes();
     let (negative, mut rest) = match bytes {
         [b'-', r @ ..] => (true, r),
@@ -139,7 +143,8 @@ pub fn parse(text: &str, scale: i32) -> Result<Option<i128>, ()> {
     };
     let mut exponent = 0_i32;
     if let Some(e) = rest.iter().position(|b| matches!(b, b'e' | b'E')) {
-        exponent = std::str::from_utf8(&rest[e + 1..]).map_err(|_| ())?.parse().map_err(|_| ())?;
+        exponent =
+            std::str::from_utf8(&rest[e + 1..]).map_err(|_| NoNumber)?.parse().map_err(|_| NoNumber)?;
         if exponent.unsigned_abs() > 10_000 {
             return Ok((exponent < 0).then_some(0));
         }
@@ -166,11 +171,11 @@ pub fn parse(text: &str, scale: i32) -> Result<Option<i128>, ()> {
                 }
                 after += i32::from(point);
             }
-            _ => return Err(()),
+            _ => return Err(NoNumber),
         }
     }
     if digits == 0 {
-        return Err(());
+        return Err(NoNumber);
     }
     if overflow {
         return Ok(None);
@@ -222,9 +227,9 @@ mod tests {
         assert_eq!(parse("-1.25", 1), Ok(Some(-13)));
         assert_eq!(parse("1e2", 1), Ok(Some(1000)));
         assert_eq!(parse("1.5e-1", 2), Ok(Some(15)));
-        assert_eq!(parse("", 1), Err(()));
-        assert_eq!(parse(".", 1), Err(()));
-        assert_eq!(parse("1.2.3", 1), Err(()));
+        assert_eq!(parse("", 1), Err(NoNumber));
+        assert_eq!(parse(".", 1), Err(NoNumber));
+        assert_eq!(parse("1.2.3", 1), Err(NoNumber));
         assert_eq!(parse("1e99", 1), Ok(None));
         assert_eq!(parse("1e-99", 1), Ok(Some(0)));
         assert_eq!(parse("0.049999999999999999999999999999999999999999999999", 1), Ok(Some(0)));

@@ -201,7 +201,7 @@ impl Pattern {
                 rest = &rest[if n == 4 { DAYS[at].len() } else { 3 }..];
                 continue;
             }
-            let adjacent = matches!(self.0.get(i + 1), Some(Item::Field(l, n)) if !matches!(l, 'a' | 'E' | 'G') && !(matches!(l, 'M' | 'L') && *n >= 3))
+            let adjacent = matches!(self.0.get(i + 1), Some(Item::Field(l, n)) if !(matches!(l, 'a' | 'E' | 'G') || matches!(l, 'M' | 'L') && *n >= 3))
                 || (letter == 'S' && !lenient);
             let (least, most) = match () {
                 () if adjacent => (n, n),

@@ -80,7 +80,6 @@ pub(super) enum Kind {
     Boolean,
     Integer,
     Number,
-    Timestamp,
     /// DATE, TIMESTAMP, TIMESTAMP_LTZ.
     Day,
     /// DATE, TIME, TIMESTAMP, TIMESTAMP_LTZ.
@@ -108,7 +107,6 @@ impl Kind {
             Self::Integer => t.is_signed_integer(),
             Self::TextOrInteger => text || t.is_signed_integer(),
             Self::Number => t.is_numeric(),
-            Self::Timestamp => matches!(t, D::Timestamp(..)),
             Self::TimestampOrText => text || matches!(t, D::Timestamp(..)),
             Self::Day => matches!(t, D::Timestamp(..) | D::Date32),
             Self::Temporal => matches!(t, D::Timestamp(..) | D::Date32 | D::Time32(_)),
@@ -128,7 +126,6 @@ impl Kind {
             Self::Integer => "an integer",
             Self::TextOrInteger => "STRING or an integer",
             Self::Number => "a number",
-            Self::Timestamp => "TIMESTAMP",
             Self::TimestampOrText => "TIMESTAMP or STRING",
             Self::Day => "DATE or TIMESTAMP",
             Self::Temporal => "DATE, TIME or TIMESTAMP",

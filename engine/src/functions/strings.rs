@@ -14,7 +14,7 @@ const I: Kind = Kind::Integer;
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("CHAR_LENGTH", &[T], result::int, char_length),
     Function::new("UPPER", &[T], result::first, |c| map(c, |t, o| o.push_str(&t.to_uppercase()))),
-    Function::new("LOWER", &[T], result::first, |c| map(c, |t, o| lower(t, o))),
+    Function::new("LOWER", &[T], result::first, |c| map(c, lower)),
     Function::new("INITCAP", &[T], result::first, |c| map(c, init_cap)),
     Function::new("REVERSE", &[T], result::text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
     Function::new("LTRIM", &[T, T], result::text, |c| trim(c, true, false)).optional(1),

@@ -12,14 +12,14 @@ pub(super) fn carry(error: Error) -> DataFusionError {
 
 /// sqlparser's span as ours; `None` where it is unknown.
 pub(super) fn span(span: tokenizer::Span) -> Option<Span> {
-    (span.start.line > 0).then(|| Span {
+    (span.start.line > 0).then_some(Span {
         start: Location { line: span.start.line as u32, column: span.start.column as u32 },
         end: Location { line: span.end.line as u32, column: span.end.column as u32 },
     })
 }
 
 fn place(span: datafusion_common::Span) -> Option<Span> {
-    (span.start.line > 0).then(|| Span {
+    (span.start.line > 0).then_some(Span {
         start: Location { line: span.start.line as u32, column: span.start.column as u32 },
         end: Location { line: span.end.line as u32, column: span.end.column as u32 },
     })

@@ -205,10 +205,10 @@ impl SourceTask {
                 self.chain.process(0, part, now_ms)?;
                 start = end;
             }
-            if let Some(watermarks) = self.watermarks.as_mut().filter(|_| watermark > Watermark::MIN) {
-                if watermarks.splits.tell(watermark) {
-                    self.chain.watermark(watermark, now_ms)?;
-                }
+            if let Some(watermarks) = self.watermarks.as_mut().filter(|_| watermark > Watermark::MIN)
+                && watermarks.splits.tell(watermark)
+            {
+                self.chain.watermark(watermark, now_ms)?;
             }
         }
         Ok(())

@@ -113,20 +113,16 @@ fn single(field: usize) -> DateTimeField {
 fn take_apart(body: &str, from: usize, to: usize) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let mut rest = body;
-    for i in from..=to {
+    for (i, field) in FIELDS.iter().enumerate().take(to + 1).skip(from) {
         if i > from {
-            rest = rest.strip_prefix(FIELDS[i].1)?.trim_start_matches(' ');
+            rest = rest.strip_prefix(field.1)?.trim_start_matches(' ');
         }
-        let fraction = FIELDS[i].0 == "SECOND";
-        let end = rest.find(|c: char| !c.is_ascii_digit() && !(fraction && c == '.')).unwrap_or(rest.len());
+        let fraction = field.0 == "SECOND";
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || fraction && c == '.')).unwrap_or(rest.len());
         let (part, after) = rest.split_at(end);
         let (whole, fraction) = part.split_once('.').unwrap_or((part, ""));
         let n: u64 = whole.parse().ok()?;
-        if (i > from && n > FIELDS[i].2)
-            || fraction.len() > 9
-            || fraction.contains('.')
-            || part.ends_with('.')
-        {
+        if (i > from && n > field.2) || fraction.len() > 9 || fraction.contains('.') || part.ends_with('.') {
             return None;
         }
         parts.push(part);

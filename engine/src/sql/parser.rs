@@ -162,7 +162,7 @@ pub(super) struct Source<'a> {
 /// Errors: with the place in the text that was split, and what to write instead; statements that Flink has
 /// and Runnel has not yet are refused by name.
 pub fn parse(piece: &Piece) -> Result<Statement> {
-    with_source(&piece.text, piece.tokens.clone(), piece.span, |s| statement(s))
+    with_source(&piece.text, piece.tokens.clone(), piece.span, statement)
 }
 
 /// Reads an expression: a computed column's or a watermark's. Places in errors count from the text's

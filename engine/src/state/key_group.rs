@@ -47,8 +47,9 @@ mod tests {
         let longs: ArrayRef =
             Arc::new(Int64Array::from(vec![Some(0), Some(1), Some(-1), Some(i64::MAX), None]));
         expect_test::expect!["[118, 25, 109, 126, 110]"]
-            .assert_eq(&format!("{:?}", groups(&[texts.clone()])));
-        expect_test::expect!["[118, 44, 65, 28, 110]"].assert_eq(&format!("{:?}", groups(&[longs.clone()])));
+            .assert_eq(&format!("{:?}", groups(std::slice::from_ref(&texts))));
+        expect_test::expect!["[118, 44, 65, 28, 110]"]
+            .assert_eq(&format!("{:?}", groups(std::slice::from_ref(&longs))));
         expect_test::expect!["[39, 14, 109, 107, 44]"].assert_eq(&format!("{:?}", groups(&[texts, longs])));
     }
 

@@ -106,9 +106,7 @@ impl WatermarkMerge {
 
     fn change(&mut self) -> Option<MergeChange> {
         let live = || self.inputs.iter().filter(|i| !i.ended);
-        if live().next().is_none() {
-            return None;
-        }
+        live().next()?;
         let active = live().filter(|i| !i.idle).map(|i| i.watermark).min();
         // When all are idle, what the furthest of them promised still holds.
         let minimum = match active {

@@ -161,9 +161,7 @@ fn next_field<'a>(
     plain: &mut Vec<u8>,
 ) -> std::result::Result<Field<'a>, &'static str> {
     let delimiter = &options.delimiter;
-    if let (Some(quote), true) =
-        (options.quote, text.first().is_some() && text.first() == options.quote.as_ref())
-    {
+    if let (Some(quote), true) = (options.quote, !text.is_empty() && text.first() == options.quote.as_ref()) {
         let escape = options.escape.unwrap_or(quote);
         let mut at = 1;
         loop {

@@ -52,7 +52,8 @@ fn union_passes_all_inputs_on_under_its_own_names() {
 fn limit_counts_over_batches_and_is_done() {
     let input = schema("v INT");
     let limit = LimitNode { skip: 2, fetch: Some(3) };
-    let mut h = Harness::new(Limit::new(&limit, input.clone(), input.clone()).unwrap(), &[input.clone()]);
+    let mut h =
+        Harness::new(Limit::new(&limit, input.clone(), input.clone()).unwrap(), std::slice::from_ref(&input));
     h.rows("1").rows("2\n 3\n 4");
     assert!(!h.is_done());
     h.rows("5\n 6\n 7");

@@ -239,7 +239,7 @@ fn what_only_sqlparser_has_is_refused() {
     ] {
         let refusal = refusal(text);
         assert!(
-            refusal.contains(&format!("{what}")) && refusal.contains("not supported yet"),
+            refusal.contains(&what.to_string()) && refusal.contains("not supported yet"),
             "{text}: {refusal}"
         );
     }

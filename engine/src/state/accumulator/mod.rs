@@ -122,7 +122,7 @@ pub fn accumulator(
     retracts: bool,
 ) -> Result<Box<dyn Accumulator>> {
     // MIN and MAX are the same over distinct values, unless values come and go.
-    let distinct = call.distinct && !(matches!(&*call.function, "min" | "max") && !retracts);
+    let distinct = call.distinct && (retracts || !matches!(&*call.function, "min" | "max"));
     let inner = plain(call, argument_types, retracts)?;
     Ok(if distinct { Box::new(distinct::Distinct::new(inner, argument_types)?) } else { inner })
 }

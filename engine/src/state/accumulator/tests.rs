@@ -195,7 +195,8 @@ fn lists_lose_the_earliest_of_equal_values() {
     let signs = [1, 1, 1, 1, -1];
     for (function, expected) in [("listagg", "b,a,c"), ("first_value", "b"), ("last_value", "c")] {
         let mut made = make(function, &DataType::Utf8, false, true);
-        made.change(&[values.clone()], &[0; 5], Changes { signs: &signs, clears: &[] }, None).unwrap();
+        made.change(std::slice::from_ref(&values), &[0; 5], Changes { signs: &signs, clears: &[] }, None)
+            .unwrap();
         let value = made.evaluate(&[0]).unwrap();
         assert_eq!(value.as_string::<i32>().value(0), expected, "{function}");
         let mut restored = make(function, &DataType::Utf8, false, true);
@@ -226,7 +227,7 @@ fn sums_wrap_and_are_null_without_values() {
 fn averages_truncate_round_and_keep_their_type() {
     let check = |values: ArrayRef, expected: ArrayRef| {
         let mut average = make("avg", values.data_type(), false, false);
-        average.update(&[values.clone()], &vec![0; values.len()], None).unwrap();
+        average.update(std::slice::from_ref(&values), &vec![0; values.len()], None).unwrap();
         assert_eq!(&average.evaluate(&[0, 1]).unwrap(), &expected);
     };
     check(Arc::new(Int64Array::from(vec![2, -5, -2])), Arc::new(Int64Array::from(vec![Some(-1), None])));
@@ -245,7 +246,7 @@ fn averages_truncate_round_and_keep_their_type() {
 fn variances_are_those_of_flink() {
     let check = |function: &str, values: ArrayRef, expected: ArrayRef| {
         let mut variance = make(function, values.data_type(), false, false);
-        variance.update(&[values.clone()], &vec![0; values.len()], None).unwrap();
+        variance.update(std::slice::from_ref(&values), &vec![0; values.len()], None).unwrap();
         assert_eq!(&variance.evaluate(&[0]).unwrap(), &expected, "{function}");
     };
     let doubles = || Arc::new(Float64Array::from(vec![1.5, 2.5, 4.0]));
