@@ -5,7 +5,7 @@ CREATE TEMPORARY TABLE stock (
   pick INT,
   cents INT,
   ticker AS CASE pick WHEN 0 THEN 'AAPL' WHEN 1 THEN 'AMZN' WHEN 2 THEN 'INTC' WHEN 3 THEN 'MSFT' ELSE 'TBV' END,
-  price AS CAST(cents AS DECIMAL(10, 2)) / 100,
+  price AS CAST(cents / 100.0 AS DECIMAL(10, 2)),
   event_time AS LOCALTIMESTAMP,
   WATERMARK FOR event_time AS event_time - INTERVAL '1' SECOND
 ) WITH (
