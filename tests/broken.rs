@@ -62,7 +62,7 @@ fn unknown_names_get_the_nearest() {
 #[test]
 fn casts_and_types() {
     refused("SELECT CAST('abc' AS INT);", "abc", "", None);
-    refused("SELECT 'a' + 1;", "must be numbers", "", None);
+    refused("SELECT 'a' + 1;", "Cannot apply '+'", "CAST", None);
     refused("SELECT 1 / 0;", "Division by zero", "", None);
 }
 

@@ -109,16 +109,32 @@ pub fn paragraphs(text: &str) -> Result<Vec<Paragraph>> {
 
 /// SQL on the header's line, after the closing parenthesis or the first blank.
 fn cut_rest(header: &str) -> (&str, &str) {
-    let end = match (header.find('('), header.rfind(')')) {
-        (Some(open), Some(close)) if !header[..open].trim().contains(char::is_whitespace) => close + 1,
-        (Some(open), None) if !header[..open].trim().contains(char::is_whitespace) => header.len(),
-        _ => header.find(char::is_whitespace).unwrap_or(header.len()),
+    let open = header.find('(').filter(|open| !header[..*open].trim().contains(char::is_whitespace));
+    let end = match open {
+        Some(open) => closing(header, open).map_or(header.len(), |close| close + 1),
+        None => header.find(char::is_whitespace).unwrap_or(header.len()),
     };
     header.split_at(end)
 }
 
+/// Where the parenthesis at `open` is closed.
+fn closing(header: &str, open: usize) -> Option<usize> {
+    let mut depth = 0;
+    for (i, c) in header[open..].char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(open + i);
+        }
+    }
+    None
+}
+
 fn closes(header: &str) -> bool {
-    header.trim_end().ends_with(')') || header.contains(") ")
+    header.find('(').is_none_or(|open| closing(header, open).is_some())
 }
 
 fn is_sql(line: &str) -> bool {
