@@ -111,6 +111,30 @@ fn the_catalog_remembers() {
 }
 
 #[test]
+fn rows_that_a_result_lacks_are_told_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rows.json");
+    let rows = ["00:00:01", "00:00:12", "00:00:03"].map(|t| format!(r#"{{"ts":"2024-01-01 {t}"}}"#));
+    std::fs::write(&path, rows.join("\n") + "\nbroken\n").unwrap();
+    let output = runnel(&[
+        "-e",
+        &format!(
+            "CREATE TABLE t (ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) WITH (
+               'connector' = 'filesystem', 'path' = '{}', 'format' = 'json', 'json.ignore-parse-errors' = 'true');
+             SELECT TUMBLE_START(ts, INTERVAL '10' SECOND) AS s, COUNT(*) AS n FROM t
+             GROUP BY TUMBLE(ts, INTERVAL '10' SECOND);",
+            path.display()
+        ),
+    ]);
+    assert!(out(&output).ends_with("Received a total of 2 rows\n"), "{}", out(&output));
+    assert_eq!(
+        err(&output),
+        "note: 1 row left out that came late: the windows had fired.\n\
+         note: 1 record left out that could not be read in the table's format.\n"
+    );
+}
+
+#[test]
 fn ctrl_c_stops_an_unbounded_query_cleanly() {
     let child = Command::new(binary())
         .args(["-e", "CREATE TABLE t (a INT) WITH ('connector' = 'datagen', 'rows-per-second' = '10'); SELECT a FROM t;"])

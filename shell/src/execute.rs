@@ -5,7 +5,8 @@ use crate::paragraph::{Properties, ResultType};
 use crate::render::live::{self, Settings};
 use crate::render::tableau::{BatchTableau, Tableau};
 use crate::render::{
-    ResultWriter, cells, changelog::Changelog, csv, csv::Csv, json, json::Json, tableau, template,
+    ResultWriter, cells, cells::grouped, changelog::Changelog, csv, csv::Csv, json, json::Json, tableau,
+    template,
 };
 use crate::wiring::Process;
 use arrow::array::RecordBatch;
@@ -80,11 +81,28 @@ pub fn statement(
 fn wait(process: &Process, job: &JobHandle) -> Result<Ended> {
     loop {
         if let Some(result) = job.wait(Some(Duration::from_millis(TICK_MS))) {
+            tell_losses(job);
             return result.map(|()| Ended::Done);
         }
         if process.interrupt.is_asked() {
             job.cancel();
-            return stopped(job).map(|()| Ended::Interrupted);
+            let result = stopped(job);
+            tell_losses(job);
+            return result.map(|()| Ended::Interrupted);
+        }
+    }
+}
+
+/// Says on standard error which rows the result lacks: where there is no status line, nobody else does.
+fn tell_losses(job: &JobHandle) {
+    let progress = job.progress();
+    for (count, row, why) in [
+        (progress.late_rows, "row", "came late: the windows had fired"),
+        (progress.skipped_rows, "record", "could not be read in the table's format"),
+    ] {
+        if count > 0 {
+            let s = if count == 1 { "" } else { "s" };
+            eprintln!("note: {} {row}{s} left out that {why}.", grouped(count));
         }
     }
 }
@@ -147,13 +165,16 @@ fn pump(process: &Process, mut query: Query, writer: &mut dyn ResultWriter) -> R
             ResultEvent::Pending => {}
             ResultEvent::End(result) => {
                 result?;
-                return writer.end(false).map_or_else(broken, |()| Ok(Ended::Done));
+                let end = writer.end(false);
+                tell_losses(query.results.job());
+                return end.map_or_else(broken, |()| Ok(Ended::Done));
             }
         }
         if process.interrupt.is_asked() {
             query.results.job().cancel();
             let end = writer.end(true);
             stopped(query.results.job())?;
+            tell_losses(query.results.job());
             return end.map_or_else(broken, |()| Ok(Ended::Interrupted));
         }
     }

@@ -568,6 +568,12 @@ fn what_is_not_there_yet_is_refused_by_name() {
             Aggregate in windows: GROUP BY window_start, window_end."#]],
         ),
         (
+            "SELECT UNNEST(ARRAY[1]) FROM t",
+            expect![[r#"
+            User: UNNEST is not supported yet.
+            Take single elements: a[1] is the first of the array a."#]],
+        ),
+        (
             "SELECT a FROM t ORDER BY a",
             expect![[r#"
             User at 1:26-1:27: ORDER BY is not supported yet.

@@ -58,6 +58,12 @@ pub struct Settings {
 ///
 /// Errors: the query's own, or a terminal that cannot be used.
 pub fn show(query: Query, settings: Settings, interrupt: &Interrupt) -> engine::Result<Ended> {
+    if settings.properties.result_type == ResultType::Append
+        && let Err(e) = can_append(&query)
+    {
+        query.results.job().cancel();
+        return Err(e);
+    }
     let terminal_failed =
         |e: io::Error| engine::Error::external(format!("The terminal cannot be used: {e}."));
     let mut view = View::new(&query.schema, settings);
@@ -71,6 +77,27 @@ pub fn show(query: Query, settings: Settings, interrupt: &Interrupt) -> engine::
         Ok(ended) => ended,
         Err(e) => Err(terminal_failed(e)),
     }
+}
+
+/// Whether `type=append` can show the query, told before any screen is drawn.
+fn can_append(query: &Query) -> engine::Result<()> {
+    if !query.changelog.is_append() {
+        return Err(only_grows());
+    }
+    match query.schema.fields().first().map(|f| f.data_type()) {
+        Some(DataType::Timestamp(..)) => Ok(()),
+        _ => Err(needs_time()),
+    }
+}
+
+fn only_grows() -> engine::Error {
+    engine::Error::user("type=append shows results that only grow, but this query updates rows.")
+        .with_hint("Write %flink.ssql(type=update).")
+}
+
+fn needs_time() -> engine::Error {
+    engine::Error::user("type=append needs a TIMESTAMP in the first column.")
+        .with_hint("Select the window's start or end first, or write type=update.")
 }
 
 /// The terminal's other screen; left again when dropped, also in a panic.
@@ -218,15 +245,9 @@ impl View {
             let kind = batch.kind(row);
             if let Some(window) = &mut self.append {
                 if !kind.is_addition() {
-                    return Err(engine::Error::user(
-                        "type=append shows results that only grow, but this query updates rows.",
-                    )
-                    .with_hint("Write %flink.ssql(type=update)."));
+                    return Err(only_grows());
                 }
-                let ms = first_column_ms(batch, row).ok_or_else(|| {
-                    engine::Error::user("type=append needs a TIMESTAMP in the first column.")
-                        .with_hint("Select the window's start or end first, or write type=update.")
-                })?;
+                let ms = first_column_ms(batch, row).ok_or_else(needs_time)?;
                 window.newest_ms = window.newest_ms.max(ms);
             }
             let cells = cells::row(batch.records(), &self.schema, row, self.settings.zone);

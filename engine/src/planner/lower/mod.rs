@@ -138,6 +138,9 @@ impl<'a> Graph<'a> {
                 "Aggregate in windows instead: GROUP BY window_start, window_end.",
             )),
             LogicalPlan::Subquery(_) => Err(scalar_subquery()),
+            LogicalPlan::Unnest(_) => {
+                Err(Error::unsupported("UNNEST", "Take single elements: a[1] is the first of the array a."))
+            }
             other => Err(Error::unsupported(
                 format!("This query ({})", other.display()),
                 "Write it with WHERE, GROUP BY, windows and UNION ALL.",
