@@ -9,3 +9,7 @@ CREATE TEMPORARY TABLE Mixed (ts TIMESTAMP(3), k STRING, i INT, b BIGINT, d DECI
   WITH ('connector' = 'filesystem', 'path' = '${DATA}/mixed.json', 'format' = 'json');
 CREATE TEMPORARY TABLE Timed (ts TIMESTAMP(3), k STRING, i INT, b BIGINT, d DECIMAL(10, 2), f DOUBLE, t STRING, flag BOOLEAN, WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
   WITH ('connector' = 'filesystem', 'path' = '${DATA}/timed.json', 'format' = 'json');
+CREATE TEMPORARY TABLE Types (ts TIMESTAMP(3), k STRING, ti TINYINT, si SMALLINT, i INT, b BIGINT, fl FLOAT, f DOUBLE, d DECIMAL(10, 2), big DECIMAL(38, 18), dt DATE, tm TIME(0), t0 TIMESTAMP(0), t6 TIMESTAMP(6), l TIMESTAMP_LTZ(3), bs BYTES, flag BOOLEAN, a ARRAY<INT>, m MAP<STRING, INT>, r ROW<x INT, y STRING, z ARRAY<ROW<q INT>>>, WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
+  WITH ('connector' = 'filesystem', 'path' = '${DATA}/types.json', 'format' = 'json', 'json.timestamp-format.standard' = 'SQL');
+CREATE TEMPORARY TABLE Dst (l TIMESTAMP_LTZ(3), k STRING, v INT, WATERMARK FOR l AS l - INTERVAL '0.001' SECOND)
+  WITH ('connector' = 'filesystem', 'path' = '${DATA}/dst.csv', 'format' = 'csv');

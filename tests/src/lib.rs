@@ -8,6 +8,7 @@ pub mod services;
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use catalog::MemoryCatalog;
+use chrono_tz::Tz;
 use engine::message::RowKind;
 use engine::outcome::Query;
 use engine::runtime::ResultEvent;
@@ -71,16 +72,19 @@ impl Runner {
         };
         let mut answers = Vec::new();
         for piece in pieces {
+            let zone = self.session.config().zone();
             match self.session.execute(&piece) {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Rows { schema, batches }) => {
                     let changes = batches
                         .iter()
-                        .flat_map(|b| (0..b.num_rows()).map(|r| (RowKind::Insert, cells(b, &schema, r))))
+                        .flat_map(|b| {
+                            (0..b.num_rows()).map(|r| (RowKind::Insert, cells(b, &schema, r, zone)))
+                        })
                         .collect();
                     answers.push(Ok(answer(&schema, changes)));
                 }
-                Ok(Outcome::Query(query)) => answers.push(drain(query)),
+                Ok(Outcome::Query(query)) => answers.push(drain_in(query, zone)),
                 Ok(Outcome::Job(job)) => match job.wait(Some(Duration::from_secs(PATIENCE_SECONDS))) {
                     Some(Ok(())) => {}
                     Some(Err(e)) => answers.push(Err(e)),
@@ -129,7 +133,7 @@ fn answer(schema: &SchemaRef, changes: Vec<Change>) -> Answer {
     Answer { types, names: schema.fields().iter().map(|f| f.name().clone()).collect(), changes }
 }
 
-fn cells(batch: &RecordBatch, schema: &SchemaRef, row: usize) -> Vec<String> {
+fn cells(batch: &RecordBatch, schema: &SchemaRef, row: usize, zone: Tz) -> Vec<String> {
     schema
         .fields()
         .iter()
@@ -139,17 +143,21 @@ fn cells(batch: &RecordBatch, schema: &SchemaRef, row: usize) -> Vec<String> {
                 return "<NULL>".to_string();
             }
             let mut cell = String::new();
-            engine::functions::text::write_value(&mut cell, array.as_ref(), row, field, chrono_tz::UTC);
+            engine::functions::text::write_value(&mut cell, array.as_ref(), row, field, zone);
             cell
         })
         .collect()
 }
 
 /// All rows of a bounded query.
-pub fn drain(mut query: Query) -> Result<Answer, Error> {
+pub fn drain(query: Query) -> Result<Answer, Error> {
+    drain_in(query, Tz::UTC)
+}
+
+fn drain_in(mut query: Query, zone: Tz) -> Result<Answer, Error> {
     let deadline = Instant::now() + Duration::from_secs(PATIENCE_SECONDS);
     let mut changes = Vec::new();
-    while !take(&mut query, &mut changes)? {
+    while !take(&mut query, &mut changes, zone)? {
         assert!(Instant::now() < deadline, "the query did not end: {:?}", query.results.job().progress());
     }
     Ok(answer(&query.schema, changes))
@@ -160,7 +168,7 @@ pub fn take_until(query: &mut Query, seconds: u64, enough: impl Fn(&[Change]) ->
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut changes = Vec::new();
     while Instant::now() < deadline && !enough(&changes) {
-        if take(query, &mut changes).unwrap() {
+        if take(query, &mut changes, Tz::UTC).unwrap() {
             break;
         }
     }
@@ -168,11 +176,11 @@ pub fn take_until(query: &mut Query, seconds: u64, enough: impl Fn(&[Change]) ->
 }
 
 /// Takes what is there; true at the end.
-fn take(query: &mut Query, changes: &mut Vec<Change>) -> Result<bool, Error> {
+fn take(query: &mut Query, changes: &mut Vec<Change>, zone: Tz) -> Result<bool, Error> {
     match query.results.next(Duration::from_millis(100)) {
         ResultEvent::Batch(batch) => {
             for row in 0..batch.num_rows() {
-                changes.push((batch.kind(row), cells(batch.records(), &query.schema, row)));
+                changes.push((batch.kind(row), cells(batch.records(), &query.schema, row, zone)));
             }
             Ok(false)
         }

@@ -156,7 +156,7 @@ pub fn parse(text: &str, scale: i32) -> Result<Option<i128>, NoNumber> {
     let mut point = false;
     let mut overflow = false;
     // Digits beyond this many after the point cannot change the result, except the first (HALF_UP).
-    let keep = scale.saturating_sub(exponent).saturating_add(1);
+    let keep = scale.saturating_add(exponent).saturating_add(1);
     for b in rest {
         match b {
             b'.' if !point => point = true,
@@ -210,6 +210,8 @@ mod tests {
 
     #[test]
     fn rounds_half_up() {
+        assert!(matches!(parse("1.6777216e7", 5), Ok(Some(1_677_721_600_000))));
+        assert!(matches!(parse("9.9e-4", 3), Ok(Some(1))));
         assert_eq!(rescale(125, 2, 1), Some(13));
         assert_eq!(rescale(-125, 2, 1), Some(-13));
         assert_eq!(rescale(124, 2, 1), Some(12));

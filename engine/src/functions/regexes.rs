@@ -147,36 +147,3 @@ fn posix(name: &str) -> String {
         other => format!("\\p{{{}}}", other.strip_prefix("Is").unwrap_or(other)),
     }
 }
-
-/// Writes a Java replacement for one match: `$1` and `${name}` are groups, `\` takes the next as it is.
-/// `None` if it names a group that is not there.
-pub(super) fn expand(out: &mut String, replacement: &str, found: &regex::Captures<'_>) -> Option<()> {
-    let mut chars = replacement.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => out.push(chars.next()?),
-            '$' if chars.peek() == Some(&'{') => {
-                let name: String = chars.by_ref().skip(1).take_while(|c| *c != '}').collect();
-                out.push_str(found.name(&name)?.as_str());
-            }
-            '$' => {
-                let mut group = chars.next()?.to_digit(10)? as usize;
-                if group >= found.len() {
-                    return None;
-                }
-                // More digits belong to the number as long as there is such a group.
-                while let Some(d) = chars.peek().and_then(|c| c.to_digit(10)) {
-                    let longer = group * 10 + d as usize;
-                    if longer >= found.len() {
-                        break;
-                    }
-                    group = longer;
-                    chars.next();
-                }
-                out.push_str(found.get(group).map_or("", |m| m.as_str()));
-            }
-            c => out.push(c),
-        }
-    }
-    Some(())
-}

@@ -1,6 +1,6 @@
 //! Functions of strings.
 
-use super::regexes::{Patterns, expand};
+use super::regexes::Patterns;
 use super::scalar::{Call, Function, Kind, Texts, check_size, result, user};
 use arrow::array::*;
 use arrow::datatypes::*;
@@ -532,12 +532,10 @@ fn regexp_replace(call: &Call<'_>) -> Result<ArrayRef> {
         };
         let Some(r) = patterns.get(p)? else { return Ok(false) };
         let mut last = 0;
-        for found in r.captures_iter(t) {
-            let Some(whole) = found.get(0) else { continue };
+        for whole in r.find_iter(t) {
             out.push_str(&t[last..whole.start()]);
-            if expand(out, by, &found).is_none() {
-                return Ok(false);
-            }
+            // Flink quotes the replacement: `$1` is no group.
+            out.push_str(by);
             check_size(out.len(), "REGEXP_REPLACE")?;
             last = whole.end();
         }

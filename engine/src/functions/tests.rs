@@ -354,7 +354,7 @@ fn strings() {
         REGEXP('a5','a\\d') => TRUE
         REGEXP('abc','(?=b)') => !! Look-around in the regular expression '(?=b)' is not supported yet.
         REGEXP_REPLACE('abcabc','b','X') => aXcaXc
-        REGEXP_REPLACE('abc','(b)','[$1]') => a[b]c
+        REGEXP_REPLACE('abc','(b)','[$1]') => a[$1]c
         REGEXP_REPLACE('abc','(','X') => NULL
         REGEXP_REPLACE('aaa','','-') => -a-a-a-
         REGEXP_EXTRACT('foothebar','foo(.*?)(bar)',2) => bar

@@ -96,6 +96,7 @@ impl VisitorMut for Desugar {
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
         unnest(factor);
+        name_values(factor);
         ControlFlow::Continue(())
     }
 
@@ -350,6 +351,21 @@ fn natural_name(expr: &Expr) -> Option<(String, bool)> {
         Expr::CompoundIdentifier(parts) => Some((parts.last()?.value.clone(), false)),
         Expr::Nested(inner) => natural_name(inner).map(|(name, _)| (name, false)),
         _ => None,
+    }
+}
+
+/// `(VALUES …) AS v` without names of columns: they are `EXPR$0`, `EXPR$1`, ….
+fn name_values(factor: &mut TableFactor) {
+    let TableFactor::Derived { subquery, alias: Some(alias), .. } = factor else { return };
+    let ast::SetExpr::Values(values) = &*subquery.body else { return };
+    if alias.columns.is_empty() {
+        let width = values.rows.first().map_or(0, |row| row.len());
+        alias.columns = (0..width)
+            .map(|i| ast::TableAliasColumnDef {
+                name: Ident::with_quote('`', format!("EXPR${i}")),
+                data_type: None,
+            })
+            .collect();
     }
 }
 

@@ -109,6 +109,8 @@ impl Graph<'_> {
         let place: HashMap<usize, usize> = output.iter().enumerate().map(|(at, i)| (*i, at)).collect();
         let watermark = match &table.watermark {
             None => None,
+            // Batch: time passes only at the end of input, and so nothing is late.
+            Some(_) if self.context.config.is_batch() => None,
             Some(watermark) => {
                 let columns: Vec<usize> =
                     (0..all.len()).map(|i| place.get(&i).copied().unwrap_or(usize::MAX)).collect();

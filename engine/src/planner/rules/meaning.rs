@@ -1,6 +1,7 @@
 //! Gives CAST, LIKE and comparisons with texts Flink's meaning, before DataFusion's analyzer adds its own casts.
 
 use crate::functions;
+use arrow::datatypes::{DataType, Field};
 use chrono_tz::Tz;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue};
@@ -62,6 +63,23 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
                     (**left, changed) = (functions::cast_expr(left.as_ref().clone(), &r, false, zone), true);
                 }
                 _ => {}
+            }
+            // A DECIMAL beside a FLOAT or DOUBLE is compared as DOUBLE, never the other way round: 1e30 is no DECIMAL.
+            {
+                let double = |e: &Expr| -> Expr {
+                    functions::cast_expr(
+                        e.clone(),
+                        &Field::new("", DataType::Float64, true).into(),
+                        false,
+                        zone,
+                    )
+                };
+                let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..));
+                if (decimal(l.data_type()) && r.data_type().is_floating())
+                    || (decimal(r.data_type()) && l.data_type().is_floating())
+                {
+                    (**left, **right, changed) = (double(left), double(right), true);
+                }
             }
             if is_text(right)
                 && let Some(typed) = as_other(right, left)?

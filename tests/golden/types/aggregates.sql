@@ -1,0 +1,24 @@
+-- order: ordered
+SELECT SUM(ti), SUM(si), SUM(i), SUM(b), SUM(fl), SUM(f), SUM(d), SUM(big) FROM Types WHERE k IS NOT NULL;
+SELECT AVG(ti), AVG(si), AVG(i), AVG(f), AVG(d), AVG(big) FROM Types;
+SELECT MIN(ti), MIN(si), MIN(i), MIN(b), MIN(fl), MIN(f), MIN(d), MIN(big), MIN(dt), MIN(tm), MIN(t0), MIN(t6), MIN(flag), MIN(k) FROM Types;
+SELECT MAX(ti), MAX(si), MAX(i), MAX(b), MAX(fl), MAX(f), MAX(d), MAX(big), MAX(dt), MAX(tm), MAX(t0), MAX(t6), MAX(flag), MAX(k) FROM Types;
+SELECT COUNT(DISTINCT ti), COUNT(DISTINCT fl), COUNT(DISTINCT d), COUNT(DISTINCT dt), COUNT(DISTINCT tm), COUNT(DISTINCT flag), COUNT(DISTINCT t6) FROM Types;
+SELECT k, SUM(DISTINCT ti), AVG(DISTINCT b), MIN(DISTINCT si), MAX(DISTINCT dt) FROM Types GROUP BY k;
+SELECT SUM(ti) FILTER (WHERE flag), COUNT(*) FILTER (WHERE d > 1), MIN(dt) FILTER (WHERE k = 'a'), AVG(f) FILTER (WHERE FALSE) FROM Types;
+SELECT ti, COUNT(*) FROM Types GROUP BY ti;
+SELECT fl, COUNT(*) FROM Types GROUP BY fl;
+SELECT d, SUM(i) FROM Types GROUP BY d;
+SELECT dt, tm, COUNT(*) FROM Types GROUP BY dt, tm;
+SELECT bs, COUNT(*) FROM Types GROUP BY bs;
+SELECT a, COUNT(*) FROM Types GROUP BY a;
+SELECT r.x, COUNT(*) FROM Types GROUP BY r.x;
+SELECT flag, SUM(d), AVG(d), SUM(d) / COUNT(*) FROM Types GROUP BY flag;
+SELECT DISTINCT ti, d FROM Types;
+SELECT DISTINCT dt FROM Types;
+SELECT SUM(i), SUM(i) + 1, SUM(i + 1), COUNT(*) * 2, CAST(AVG(d) AS STRING) FROM Types WHERE i < 100;
+SELECT k, COUNT(*) FROM Types GROUP BY k HAVING COUNT(*) > 1 AND MAX(i) > 1;
+SELECT MAX(i) FROM Types HAVING MAX(i) > 5;
+SELECT COUNT(*) FROM Types WHERE FALSE;
+SELECT k, COUNT(*) FROM Types WHERE FALSE GROUP BY k;
+SELECT CASE WHEN i > 2 THEN 'x' ELSE 'y' END AS c, COUNT(*) FROM Types GROUP BY CASE WHEN i > 2 THEN 'x' ELSE 'y' END;
