@@ -101,6 +101,9 @@ impl VisitorMut for Desugar {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Expr::Function(function) = expr {
+            count_rows(function);
+        }
         match expr {
             Expr::Interval(literal) => flow(interval::normalize(literal)),
             Expr::Function(function) if is_of_units(function) => {
@@ -147,6 +150,16 @@ impl VisitorMut for Desugar {
 pub(super) fn is_of_units(function: &Function) -> bool {
     let name = function.name.to_string();
     ["TIMESTAMPADD", "TIMESTAMPDIFF"].iter().any(|f| name.eq_ignore_ascii_case(f))
+}
+
+/// `COUNT(1)` becomes `COUNT(*)`: beside another `COUNT(*)` the binder would give both the same name.
+fn count_rows(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(only))] = &list.args[..] else { return };
+    let plain = list.duplicate_treatment.is_none() && list.clauses.is_empty();
+    if plain && number(only).is_some() && function.name.to_string().eq_ignore_ascii_case("COUNT") {
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];
+    }
 }
 
 /// `TIMESTAMPADD(HOUR, …)` becomes `TIMESTAMPADD('HOUR', …)`: the unit is no column.

@@ -1,0 +1,3 @@
+-- order: ordered
+SELECT COUNT(ti), COUNT(a), COUNT(m), COUNT(r), COUNT(bs), COUNT(l), COUNT(*), COUNT(1) FROM Types;
+SELECT k, COUNT(1), COUNT(*), COUNT(2) FILTER (WHERE flag) FROM Types GROUP BY k HAVING COUNT(1) > 0;
