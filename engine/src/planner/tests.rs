@@ -570,7 +570,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
         (
             "SELECT UNNEST(ARRAY[1]) FROM t",
             expect![[r#"
-            User: UNNEST is not supported yet.
+            User at nowhere: UNNEST is not supported yet.
             Take single elements: a[1] is the first of the array a."#]],
         ),
         (
