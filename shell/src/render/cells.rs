@@ -1,7 +1,7 @@
 //! Cells: the texts of values, their widths on a terminal, and cutting them to a width.
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use chrono_tz::Tz;
 use engine::functions::text;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -17,7 +17,7 @@ pub fn row(batch: &RecordBatch, schema: &SchemaRef, row: usize, zone: Tz) -> Vec
         .zip(batch.columns())
         .map(|(field, array)| {
             let mut cell = String::new();
-            if array.is_null(row) {
+            if is_null(array.as_ref(), row) {
                 cell.push_str(NULL);
             } else {
                 text::write_value(&mut cell, array.as_ref(), row, field, zone);
@@ -25,6 +25,11 @@ pub fn row(batch: &RecordBatch, schema: &SchemaRef, row: usize, zone: Tz) -> Vec
             cell
         })
         .collect()
+}
+
+/// Whether a value is NULL, also in a column that has no other type than NULL.
+pub fn is_null(array: &dyn Array, row: usize) -> bool {
+    array.is_null(row) || array.data_type() == &DataType::Null
 }
 
 /// Columns that `text` takes on a terminal; full-width characters take two.

@@ -2,7 +2,6 @@
 
 use super::ResultWriter;
 use super::cells;
-use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use chrono_tz::Tz;
 use engine::functions::text;
@@ -63,7 +62,7 @@ impl<W: Write> ResultWriter for Csv<W> {
                 if i > 0 {
                     lines.push(',');
                 }
-                if !array.is_null(row) {
+                if !cells::is_null(array.as_ref(), row) {
                     cell.clear();
                     text::write_value(&mut cell, array.as_ref(), row, field, self.zone);
                     push(&mut lines, &cell);

@@ -1,6 +1,7 @@
 //! JSON: one object a line, with `op` first when the result is not append-only.
 
 use super::ResultWriter;
+use super::cells;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{
     DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef,
@@ -60,7 +61,7 @@ pub fn object(batch: &RecordBatch, schema: &SchemaRef, row: usize, zone: Tz, op:
 }
 
 fn value(array: &dyn Array, row: usize, field: &Field, zone: Tz) -> Value {
-    if array.is_null(row) {
+    if cells::is_null(array, row) {
         return Value::Null;
     }
     match array.data_type() {
