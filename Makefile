@@ -15,7 +15,7 @@ help:
 	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
 
 run: build
-	@target/release/runnel tour
+	@$(or $(CARGO_TARGET_DIR),target)/release/runnel tour
 
 build: packages
 	@cargo build --workspace --release
