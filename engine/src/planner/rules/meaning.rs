@@ -67,12 +67,7 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
             // A DECIMAL beside a FLOAT or DOUBLE is compared as DOUBLE, never the other way round: 1e30 is no DECIMAL.
             {
                 let double = |e: &Expr| -> Expr {
-                    functions::cast_expr(
-                        e.clone(),
-                        &Field::new("", DataType::Float64, true).into(),
-                        false,
-                        zone,
-                    )
+                    functions::cast_expr(e.clone(), &Field::new("", DataType::Float64, true), false, zone)
                 };
                 let decimal = |t: &DataType| matches!(t, DataType::Decimal128(..));
                 if (decimal(l.data_type()) && r.data_type().is_floating())
