@@ -115,7 +115,7 @@ fn rows_that_a_result_lacks_are_told_beside_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.json");
     let rows = ["00:00:01", "00:00:12", "00:00:03"].map(|t| format!(r#"{{"ts":"2024-01-01 {t}"}}"#));
-    std::fs::write(&path, rows.join("\n") + "\nbroken\n").unwrap();
+    std::fs::write(&path, rows.join("\n") + "\n{\"ts\":null}\nbroken\n").unwrap();
     let output = runnel(&[
         "-e",
         &format!(
@@ -130,6 +130,7 @@ fn rows_that_a_result_lacks_are_told_beside_it() {
     assert_eq!(
         err(&output),
         "note: 1 row left out that came late: the windows had fired.\n\
+         note: 1 row left out that had no event time (NULL), so no window to count in.\n\
          note: 1 record left out that could not be read in the table's format.\n"
     );
 }

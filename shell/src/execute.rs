@@ -98,6 +98,7 @@ fn tell_losses(job: &JobHandle) {
     let progress = job.progress();
     for (count, row, why) in [
         (progress.late_rows, "row", "came late: the windows had fired"),
+        (progress.null_time_rows, "row", "had no event time (NULL), so no window to count in"),
         (progress.skipped_rows, "record", "could not be read in the table's format"),
     ] {
         if count > 0 {

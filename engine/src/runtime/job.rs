@@ -106,6 +106,8 @@ pub struct Progress {
     pub rows_out: u64,
     /// Rows dropped because their windows had fired.
     pub late_rows: u64,
+    /// Rows dropped because their event time was NULL.
+    pub null_time_rows: u64,
     /// Records that did not decode and were skipped.
     pub skipped_rows: u64,
     /// The least watermark of all sinks' inputs; `None` where there is none yet.

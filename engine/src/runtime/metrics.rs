@@ -143,7 +143,7 @@ impl JobMetrics {
             let watermark = Watermark(operator.watermark.load(Ordering::Relaxed));
             progress.late_rows += status.late_rows;
             progress.open_windows += status.open_windows;
-            snapshot.null_time_rows += status.null_time_rows;
+            progress.null_time_rows += status.null_time_rows;
             if let Some(fire) = status.next_fire_ms {
                 progress.next_fire = progress.next_fire.into_iter().chain([Watermark(fire)]).min();
             }
@@ -158,6 +158,7 @@ impl JobMetrics {
         progress.rows_out = load(&self.rows_out);
         snapshot.rows_out = progress.rows_out;
         snapshot.late_rows = progress.late_rows;
+        snapshot.null_time_rows = progress.null_time_rows;
         snapshot.skipped_rows = progress.skipped_rows;
         snapshot.open_windows = progress.open_windows;
         snapshot.next_fire = progress.next_fire;

@@ -411,6 +411,9 @@ impl View {
             parts.push(format!("watermark {watermark}"));
         }
         parts.push(format!("{} late", grouped(progress.late_rows)));
+        if progress.null_time_rows > 0 {
+            parts.push(format!("{} without time", grouped(progress.null_time_rows)));
+        }
         if progress.skipped_rows > 0 {
             parts.push(format!("{} skipped", grouped(progress.skipped_rows)));
         }
