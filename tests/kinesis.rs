@@ -457,6 +457,9 @@ fn writer(table: &TableContext) -> (Box<dyn engine::connector::Writer>, Arc<Metr
         clock: Arc::new(SystemClock),
         task: 0,
         parallelism: 1,
+        operator_id: "sink".into(),
+        checkpointing: false,
+        restored_from: None,
         metrics: metrics.clone(),
     };
     (sink.writer(context).unwrap(), metrics)

@@ -29,11 +29,15 @@ pub enum ConfigKind {
     Choice(&'static [&'static str]),
     /// A time zone: a region id such as `Europe/Berlin`, or `UTC`, or `GMT+08:00`.
     Zone,
+    /// A number of at least 0, perhaps with a fraction.
+    Number,
+    /// `512 mb`, `2g`; a bare number is bytes.
+    Memory,
     /// Any text.
     Text,
 }
 
-use ConfigKind::{Boolean, Choice, Duration, Integer, Text, Zone};
+use ConfigKind::{Boolean, Choice, Duration, Integer, Memory, Number, Text, Zone};
 
 macro_rules! options {
     ($($key:literal = $default:literal, $kind:expr, $description:literal;)*) => {
@@ -45,20 +49,47 @@ macro_rules! options {
 }
 
 options! {
+    "execution.checkpointing.interval" = "0 ms", Duration, "Time between the starts of two checkpoints; 0 takes none.";
+    "execution.checkpointing.min-pause" = "0 ms", Duration, "Least time between the end of a checkpoint and the start of the next.";
+    "execution.checkpointing.mode" = "EXACTLY_ONCE", Choice(&["EXACTLY_ONCE", "AT_LEAST_ONCE"]), "Whether barriers of all inputs are waited for.";
+    "execution.checkpointing.num-retained" = "1", Integer(1), "Number of complete checkpoints that are kept.";
+    "execution.checkpointing.timeout" = "10 min", Duration, "A checkpoint that takes longer is given up.";
+    "execution.checkpointing.tolerable-failed-checkpoints" = "0", Integer(0), "Failed checkpoints in a row that do not fail the job.";
     "execution.runtime-mode" = "streaming", Choice(&["streaming", "batch"]), "Whether results are a changelog, or once at the end of bounded input.";
+    "execution.savepoint.ignore-unclaimed-state" = "false", Boolean, "Whether state of the savepoint that no operator claims may be dropped.";
+    "execution.savepoint.path" = "", Text, "Savepoint or checkpoint that the next job starts from.";
     "parallelism.default" = "1", Integer(1), "Number of parallel tasks of each operator.";
     "pipeline.auto-watermark-interval" = "200 ms", Duration, "How often sources tell watermarks; 0 tells one with every row.";
     "pipeline.max-parallelism" = "128", Integer(1), "Number of key groups: the most tasks that keyed state can be spread over.";
     "pipeline.name" = "", Text, "Name of the jobs that follow.";
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff" = "2147483647", Integer(1), "Restarts before the job fails for good.";
+    "restart-strategy.exponential-delay.backoff-multiplier" = "1.5", Number, "The delay grows by this factor with every restart.";
+    "restart-strategy.exponential-delay.initial-backoff" = "1 s", Duration, "Delay before the first restart.";
+    "restart-strategy.exponential-delay.jitter-factor" = "0.1", Number, "Share of the delay that is added or taken away at random.";
+    "restart-strategy.exponential-delay.max-backoff" = "1 min", Duration, "Longest delay before a restart.";
+    "restart-strategy.exponential-delay.reset-backoff-threshold" = "1 h", Duration, "Time without a failure after which the delay is the initial one again.";
+    "restart-strategy.failure-rate.delay" = "1 s", Duration, "Delay before a restart.";
+    "restart-strategy.failure-rate.failure-rate-interval" = "1 min", Duration, "Time in which failures are counted.";
+    "restart-strategy.failure-rate.max-failures-per-interval" = "1", Integer(1), "Failures in that time that do not fail the job for good.";
+    "restart-strategy.fixed-delay.attempts" = "1", Integer(0), "Restarts before the job fails for good.";
+    "restart-strategy.fixed-delay.delay" = "1 s", Duration, "Delay before a restart.";
+    "restart-strategy.type" = "", Choice(&["", "none", "off", "disable", "fixed-delay", "fixeddelay", "failure-rate", "failurerate", "exponential-delay", "exponentialdelay"]), "What happens when a job fails; exponential-delay where checkpoints are taken, else none.";
     "sql-client.display.max-column-width" = "30", Integer(4), "Widest column of text in streaming results.";
     "sql-client.execution.max-table-result.rows" = "1000000", Integer(1), "Most rows that a live table keeps; the oldest go first.";
     "sql-client.execution.result-mode" = "table", Choice(&["table", "changelog", "tableau"]), "How results are shown.";
+    "state.checkpoints.dir" = "", Text, "Where checkpoints are kept: a directory, file:///… or s3://bucket/….";
+    "state.savepoints.dir" = "", Text, "Where savepoints are kept.";
     "table.display.max-column-width" = "30", Integer(4), "Widest column of text in batch results.";
     "table.dml-sync" = "false", Boolean, "Whether INSERT waits for the job's end.";
     "table.dynamic-table-options.enabled" = "true", Boolean, "Whether the OPTIONS hint may be used.";
+    "table.exec.mini-batch.allow-latency" = "0 ms", Duration, "Longest time that rows wait for a mini-batch.";
+    "table.exec.mini-batch.enabled" = "false", Boolean, "Whether unwindowed aggregates tell changes batch by batch instead of row by row.";
+    "table.exec.mini-batch.size" = "-1", Text, "Most rows in a mini-batch.";
     "table.exec.sink.not-null-enforcer" = "error", Choice(&["error", "drop"]), "What a NULL in a NOT NULL column of a sink does.";
     "table.exec.source.idle-timeout" = "0 ms", Duration, "A split without rows for this long no longer holds back watermarks; 0 is off.";
+    "table.exec.state.ttl" = "0 ms", Duration, "Keyed state that was not touched for this long may be forgotten; 0 keeps it.";
     "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";
+    "taskmanager.memory.managed.size" = "512 mb", Memory, "Memory for keyed state; what is beyond it goes to local disk.";
 }
 
 /// The settings of a session: what was set, over the defaults.
@@ -145,6 +176,16 @@ impl Config {
         self.get(key).is_some_and(|v| v.trim().eq_ignore_ascii_case("true"))
     }
 
+    /// The value of a known key for a size of memory, in bytes.
+    pub fn bytes(&self, key: &str) -> u64 {
+        self.get(key).and_then(|v| parse_bytes(v).ok()).unwrap_or_default()
+    }
+
+    /// The value of a known key for a number.
+    pub fn number(&self, key: &str) -> f64 {
+        self.get(key).and_then(|v| v.trim().parse().ok()).unwrap_or_default()
+    }
+
     /// The value of a known duration key, in milliseconds.
     pub fn duration_ms(&self, key: &str) -> u64 {
         self.get(key).and_then(|v| parse_duration_ms(v).ok()).unwrap_or_default()
@@ -167,6 +208,9 @@ impl ConfigOption {
             Choice(words) if words.iter().any(|w| w.eq_ignore_ascii_case(v)) => return Ok(()),
             Choice(words) => format!("one of {}", words.join(", ")),
             Zone => return parse_zone(v).map(drop).map_err(|e| e.within(self.key)),
+            Number if v.parse::<f64>().is_ok_and(|n| n.is_finite() && n >= 0.0) => return Ok(()),
+            Number => "a number of at least 0".to_string(),
+            Memory => return parse_bytes(v).map(drop).map_err(|e| e.within(self.key)),
             Text => return Ok(()),
         };
         Err(Error::user(format!("'{}' takes {wants}, not '{value}'.", self.key)))
@@ -191,6 +235,29 @@ pub fn parse_duration_ms(text: &str) -> Result<u64> {
         "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
         "h" | "hour" | "hours" => 3_600_000,
         "d" | "day" | "days" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+/// Reads `512 mb`, `2g`, `1024`, as Flink does: units are powers of 1024, a bare number is bytes.
+///
+/// Errors: no number, or a unit that is none.
+pub fn parse_bytes(text: &str) -> Result<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || {
+        Error::user(format!("'{text}' is no size of memory."))
+            .with_hint("Write a number and a unit: 512 mb, 2 g.")
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" | "bytes" => 1,
+        "k" | "kb" | "kibibytes" => 1 << 10,
+        "m" | "mb" | "mebibytes" => 1 << 20,
+        "g" | "gb" | "gibibytes" => 1 << 30,
+        "t" | "tb" | "tebibytes" => 1 << 40,
         _ => return Err(wrong()),
     };
     number.checked_mul(factor).ok_or_else(wrong)
@@ -241,6 +308,14 @@ mod tests {
         for text in ["", "s", "-1 s", "1 fortnight", "99999999999999999 d"] {
             assert!(parse_duration_ms(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("512mb", 512 << 20), ("2 g", 2 << 30), ("77", 77), ("1 kb", 1024)] {
+            assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
+        }
+        assert!(parse_bytes("many").is_err() && parse_bytes("1 tub").is_err());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Reading order, which is also the order of who may import whom: [`error`] and [`config`] (all may),
 //! [`time`], [`sql`] (text to `Statement`), [`message`] (what flows between operators), [`plan`] (the operator
 //! graph), [`functions`], [`state`], [`connector`] (what the outside implements), `planner`
-//! (`Statement` to `StreamPlan`), [`operators`], [`runtime`] (`StreamPlan` to running tasks), and
+//! (`Statement` to `StreamPlan`), [`operators`], [`checkpoint`], [`runtime`] (`StreamPlan` to running tasks), and
 //! [`session`], the façade that shell, server and tests use.
 
+pub mod checkpoint;
 pub mod config;
 pub mod connector;
 pub mod error;

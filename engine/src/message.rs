@@ -27,6 +27,30 @@ pub struct Barrier {
     pub checkpoint_id: u64,
     /// When it was triggered, in milliseconds since the epoch.
     pub triggered_at_ms: i64,
+    /// What it is for.
+    pub kind: BarrierKind,
+}
+
+/// What a checkpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BarrierKind {
+    /// Recovery. Unless `full`, operators that keep track of changes write these only.
+    Checkpoint {
+        /// Everything is wanted: there is no whole checkpoint to build on, or the chain of changes has grown long.
+        full: bool,
+    },
+    /// A savepoint: everything is written, the job goes on.
+    Savepoint,
+    /// A savepoint with which the job stops: no row comes after the barrier. Where the job is to be drained, the
+    /// last watermark has come before it.
+    Stop,
+}
+
+impl BarrierKind {
+    /// Whether all state is to be written.
+    pub fn is_full(self) -> bool {
+        !matches!(self, Self::Checkpoint { full: false })
+    }
 }
 
 /// What a row does to the result. Byte values are Flink's.

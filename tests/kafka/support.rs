@@ -243,6 +243,9 @@ impl Table {
             clock: Arc::new(SystemClock),
             task: 0,
             parallelism: 1,
+            operator_id: "sink".into(),
+            checkpointing: false,
+            restored_from: None,
             metrics: Arc::new(Metrics::default()),
         })?;
         Ok((writer, schema))

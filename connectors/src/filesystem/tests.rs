@@ -81,6 +81,9 @@ fn writer(table: &TableContext, clock: &MockClock) -> Box<dyn Writer> {
         clock: Arc::new(clock.clone()),
         task: 0,
         parallelism: 1,
+        operator_id: "sink".into(),
+        checkpointing: false,
+        restored_from: None,
         metrics: Arc::new(Metrics::default()),
     })
     .unwrap()

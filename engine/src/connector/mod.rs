@@ -7,7 +7,7 @@ mod source;
 
 pub use factory::{Connector, OptionHelp, TableContext};
 pub use registry::ConnectorRegistry;
-pub use sink::{Sink, Writer, WriterContext};
+pub use sink::{Committable, DeliveryGuarantee, RecoverContext, Sink, Writer, WriterContext};
 pub use source::{
     Assignment, Boundedness, Enumerator, Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split,
 };

@@ -36,7 +36,9 @@ pub use window_table::WindowTable;
 
 use crate::error::Result;
 use crate::message::ChangeBatch;
+use crate::state::{MemoryBudget, SnapshotProgress, StateReader, StateWriter};
 use crate::time::Watermark;
+use std::sync::Arc;
 
 /// Receives what an operator emits. In a chain this is the next operator.
 pub trait Collector {
@@ -68,14 +70,79 @@ pub struct OperatorContext {
     pub watermark: Watermark,
 }
 
-/// One parallel instance of an operator.
+/// What an operator may use for as long as it runs.
+#[derive(Debug, Clone)]
+pub struct OpenContext {
+    /// Which task this is, from 0.
+    pub task: usize,
+    /// Number of tasks of the operator.
+    pub parallelism: usize,
+    /// Number of key groups.
+    pub max_parallelism: usize,
+    /// For keyed state.
+    pub memory: Arc<MemoryBudget>,
+    /// `table.exec.state.ttl` in milliseconds of processing time; 0 keeps state for ever.
+    pub state_ttl_ms: u64,
+    /// `operator id-task`: a name for files that no other operator instance of the job has.
+    pub name: String,
+    /// Whether checkpoints are taken, so that changes are worth tracking.
+    pub checkpointing: bool,
+}
+
+#[cfg(test)]
+impl OpenContext {
+    /// One task, memory without limit.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            task: 0,
+            parallelism: 1,
+            max_parallelism: 128,
+            memory: MemoryBudget::unlimited(),
+            state_ttl_ms: 0,
+            name: "test-0".into(),
+            checkpointing: true,
+        }
+    }
+}
+
+/// One parallel instance of an operator. Its life: `open`, `restore` where there is state to take back, then rows.
 ///
 /// The task calls `process` for each batch, `on_watermark` when the merged watermark of all inputs has moved
 /// (after that the watermark goes downstream), `on_timer` when `next_timer_ms` has come, and at the end of all
 /// inputs `on_watermark` with [`Watermark::MAX`] and then `finish`.
 pub trait Operator: Send {
     /// Called once on the task's thread before anything else; may touch the outside.
-    fn open(&mut self) -> Result<()> {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// Takes back the state of a checkpoint, perhaps written at another parallelism. Called once after `open`.
+    ///
+    /// Errors: the state is not this operator's, or cannot be read.
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let _ = state;
+        Ok(())
+    }
+
+    /// A barrier has come: gives the state as it is now. Where that would take long (more than a few milliseconds),
+    /// a first part is given and `More` returned; rows that come before the rest was given must not change what
+    /// the snapshot holds. The default is for operators without state.
+    fn snapshot(&mut self, checkpoint_id: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let _ = (checkpoint_id, out);
+        Ok(SnapshotProgress::Done)
+    }
+
+    /// The next part of the snapshot at hand, of a few milliseconds' work.
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let _ = out;
+        Ok(SnapshotProgress::Done)
+    }
+
+    /// Checkpoint `checkpoint_id`, and with it all before it, is complete: what sinks have prepared for it may be
+    /// published.
+    fn checkpoint_complete(&mut self, checkpoint_id: u64) -> Result<()> {
+        let _ = checkpoint_id;
         Ok(())
     }
 

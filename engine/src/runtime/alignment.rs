@@ -68,9 +68,10 @@ impl Alignment {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::BarrierKind;
 
     fn barrier(checkpoint_id: u64) -> Barrier {
-        Barrier { checkpoint_id, triggered_at_ms: 0 }
+        Barrier { checkpoint_id, triggered_at_ms: 0, kind: BarrierKind::Savepoint }
     }
 
     #[test]

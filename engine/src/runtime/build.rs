@@ -14,7 +14,8 @@ use super::{JobHandle, JobOptions};
 use crate::connector::{Metrics, ReaderContext, SourceContext, WriterContext};
 use crate::error::{Error, Result};
 use crate::operators::{
-    Calc, GroupAggregate, Limit, Operator, Union, Values, WindowAggregate, WindowJoin, WindowTable,
+    Calc, GroupAggregate, Limit, OpenContext, Operator, Union, Values, WindowAggregate, WindowJoin,
+    WindowTable,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
 use arrow::datatypes::SchemaRef;
@@ -22,9 +23,6 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Most rows in a batch of a reader.
-const BATCH_ROWS: usize = 8192;
 
 /// Makes the operator of a node that is neither source nor sink, from the schemas of its inputs.
 pub(super) type OperatorFactory = dyn Fn(&StreamNode, &[SchemaRef]) -> Result<Box<dyn Operator>>;
@@ -245,7 +243,7 @@ impl Builder<'_> {
                 for task in 0..node.parallelism {
                     let reader_context = ReaderContext {
                         projection: source.projection.clone(),
-                        batch_rows: BATCH_ROWS,
+                        batch_rows: self.options.batch_rows,
                         runtime: self.options.runtime.clone(),
                         clock: self.options.clock.clone(),
                         task,
@@ -317,6 +315,9 @@ impl Builder<'_> {
                     clock: self.options.clock.clone(),
                     task,
                     parallelism: node.parallelism,
+                    operator_id: node.operator_id.0.clone(),
+                    checkpointing: false,
+                    restored_from: None,
                     metrics: metrics.clone(),
                 };
                 Box::new(SinkOperator::new(sink.clone(), context, self.metrics.rows_out.clone()))
@@ -329,6 +330,15 @@ impl Builder<'_> {
         };
         let metrics = OperatorMetrics::new(node.id, matches!(node.kind, NodeKind::Sink(_)));
         self.metrics.operators.push(metrics.clone());
-        Ok(Link::new(node, operator, metrics))
+        let open = OpenContext {
+            task,
+            parallelism: node.parallelism,
+            max_parallelism: self.options.max_parallelism,
+            memory: self.options.memory.clone(),
+            state_ttl_ms: self.options.state_ttl_ms,
+            name: format!("{}-{task}", node.operator_id.0),
+            checkpointing: false,
+        };
+        Ok(Link::new(node, operator, open, metrics))
     }
 }

@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::metrics::OperatorMetrics;
 use crate::error::Result;
 use crate::message::{Barrier, ChangeBatch, Message};
-use crate::operators::{Collector, Operator, OperatorContext};
+use crate::operators::{Collector, OpenContext, Operator, OperatorContext};
 use crate::plan::StreamNode;
 use crate::time::Watermark;
 use std::cell::Cell;
@@ -24,6 +24,7 @@ pub(super) enum Route {
 pub(super) struct Link {
     name: String,
     operator: Box<dyn Operator>,
+    open: OpenContext,
     routes: Vec<Route>,
     watermark: Watermark,
     check: Check,
@@ -32,10 +33,16 @@ pub(super) struct Link {
 
 impl Link {
     /// `operator` runs `node`.
-    pub(super) fn new(node: &StreamNode, operator: Box<dyn Operator>, metrics: Arc<OperatorMetrics>) -> Self {
+    pub(super) fn new(
+        node: &StreamNode,
+        operator: Box<dyn Operator>,
+        open: OpenContext,
+        metrics: Arc<OperatorMetrics>,
+    ) -> Self {
         Self {
             name: node.name.clone(),
             operator,
+            open,
             routes: Vec::new(),
             watermark: Watermark::MIN,
             check: Check::new(node.schema.clone()),
@@ -92,7 +99,7 @@ impl Chain {
     pub(super) fn open(&mut self) -> Result<()> {
         for (index, link) in self.links.iter_mut().enumerate().rev() {
             self.running.set(index);
-            link.operator.open().map_err(|e| e.within(&link.name))?;
+            link.operator.open(&link.open).map_err(|e| e.within(&link.name))?;
         }
         Ok(())
     }

@@ -95,6 +95,7 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::BarrierKind;
     use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
@@ -111,7 +112,7 @@ mod tests {
         check.watermark(Watermark(5)).unwrap();
         check.watermark(Watermark(5)).unwrap();
         assert!(check.watermark(Watermark(4)).is_err());
-        let barrier = Barrier { checkpoint_id: 1, triggered_at_ms: 0 };
+        let barrier = Barrier { checkpoint_id: 1, triggered_at_ms: 0, kind: BarrierKind::Savepoint };
         check.barrier(barrier).unwrap();
         assert!(check.barrier(barrier).is_err());
         check.end().unwrap();

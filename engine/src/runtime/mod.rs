@@ -30,8 +30,12 @@ pub use job::{JobHandle, JobStatus, Progress, ResultEvent, SourceProgress, Split
 
 use crate::error::Result;
 use crate::plan::StreamPlan;
+use crate::state::MemoryBudget;
 use crate::time::Clock;
 use std::sync::Arc;
+
+/// Most rows in a batch of a reader, unless told otherwise.
+pub const BATCH_ROWS: usize = 8192;
 
 /// What a job needs besides its plan.
 #[derive(Debug, Clone)]
@@ -44,6 +48,21 @@ pub struct JobOptions {
     pub runtime: tokio::runtime::Handle,
     /// Number of key groups.
     pub max_parallelism: usize,
+    /// For keyed state.
+    pub memory: Arc<MemoryBudget>,
+    /// `table.exec.state.ttl` in milliseconds; 0 keeps state for ever.
+    pub state_ttl_ms: u64,
+    /// Most rows in a batch of a reader.
+    pub batch_rows: usize,
+}
+
+impl JobOptions {
+    /// Options that suit most jobs: 128 key groups, memory without limit, no time to live.
+    pub fn new(name: impl Into<String>, clock: Arc<dyn Clock>, runtime: tokio::runtime::Handle) -> Self {
+        let memory = MemoryBudget::unlimited();
+        let (max_parallelism, state_ttl_ms, batch_rows) = (128, 0, BATCH_ROWS);
+        Self { name: name.into(), clock, runtime, max_parallelism, memory, state_ttl_ms, batch_rows }
+    }
 }
 
 /// Starts a job's tasks. Connectors are opened by the tasks, so that a slow or failing one can be cancelled: what

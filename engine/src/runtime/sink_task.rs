@@ -3,7 +3,7 @@
 use crate::connector::{Metrics, Writer, WriterContext};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
-use crate::operators::{Collector, Operator, OperatorContext};
+use crate::operators::{Collector, OpenContext, Operator, OperatorContext};
 use crate::plan::SinkNode;
 use crate::time::Watermark;
 use arrow::array::{Array, BooleanArray};
@@ -36,7 +36,7 @@ impl SinkOperator {
 }
 
 impl Operator for SinkOperator {
-    fn open(&mut self) -> Result<()> {
+    fn open(&mut self, _: &OpenContext) -> Result<()> {
         self.writer = Some(self.node.sink.writer(self.context.clone())?);
         Ok(())
     }

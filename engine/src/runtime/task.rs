@@ -192,7 +192,8 @@ mod tests {
     use super::super::metrics::OperatorMetrics;
     use super::super::testing::{PlanBuilder, Recorder, rows, values};
     use super::*;
-    use crate::message::{Barrier, ChangeBatch};
+    use crate::message::{Barrier, BarrierKind, ChangeBatch};
+    use crate::operators::OpenContext;
     use crate::plan::{NodeId, Partitioning};
     use crate::time::{SystemClock, Watermark};
 
@@ -201,13 +202,19 @@ mod tests {
         let mut plan = PlanBuilder::default();
         plan.operator("Op", vec![], 1);
         let metrics = OperatorMetrics::new(NodeId(0), false);
-        let mut chain = Chain::new(Link::new(&plan.last(), Box::new(Recorder::default()), metrics));
+        let mut chain = Chain::new(Link::new(
+            &plan.last(),
+            Box::new(Recorder::default()),
+            OpenContext::for_tests(),
+            metrics,
+        ));
         let out = Mailbox::new(1);
         chain.connect(0, Exchange::new(Partitioning::Forward, vec![Port::new(out.clone(), 0)], 128));
         let mailbox = Mailbox::new(2);
         let send = |channel, message| mailbox.send(channel, message).map(drop).unwrap();
         let batch = |v| Message::Batch(ChangeBatch::inserts(rows(&[(0, v)])));
-        let barrier = Message::Barrier(Barrier { checkpoint_id: 7, triggered_at_ms: 0 });
+        let barrier =
+            Message::Barrier(Barrier { checkpoint_id: 7, triggered_at_ms: 0, kind: BarrierKind::Savepoint });
         for message in [barrier.clone(), batch(1), Message::Watermark(Watermark(5)), Message::End] {
             send(0, message);
         }

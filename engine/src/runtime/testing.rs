@@ -390,12 +390,7 @@ impl PlanBuilder {
     pub(super) fn start(self, clock: Arc<dyn Clock>, operators: &Operators) -> JobHandle {
         static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
         let runtime = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
-        let options = JobOptions {
-            name: "test".into(),
-            clock,
-            runtime: runtime.handle().clone(),
-            max_parallelism: 128,
-        };
+        let options = JobOptions::new("test", clock, runtime.handle().clone());
         let operators = operators.clone();
         build::start(self.0, options, &move |node, inputs| match operators.0.get(node.name.as_str()) {
             Some(make) => Ok(make()),

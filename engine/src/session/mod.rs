@@ -103,11 +103,11 @@ impl Session {
     }
 
     fn start(&self, plan: crate::plan::StreamPlan, default_name: &str) -> Result<JobHandle> {
+        let name = self.config.get("pipeline.name").unwrap_or(default_name);
         let options = JobOptions {
-            name: self.config.get("pipeline.name").unwrap_or(default_name).to_string(),
-            clock: self.clock.clone(),
-            runtime: self.runtime.clone(),
             max_parallelism: self.config.max_parallelism(),
+            state_ttl_ms: self.config.duration_ms("table.exec.state.ttl"),
+            ..JobOptions::new(name, self.clock.clone(), self.runtime.clone())
         };
         runtime::start(plan, options)
     }

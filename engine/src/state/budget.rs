@@ -1,0 +1,69 @@
+//! One memory budget for the keyed state of a process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that keyed state may take in memory, shared by all operators of a process; beyond it, state goes to files
+/// below `spill_dir`.
+#[derive(Debug)]
+pub struct MemoryBudget {
+    total: usize,
+    used: AtomicUsize,
+    spill_dir: PathBuf,
+}
+
+impl MemoryBudget {
+    /// `total` bytes; files go below `spill_dir`, which need not exist yet.
+    pub fn new(total: usize, spill_dir: PathBuf) -> Arc<Self> {
+        Arc::new(Self { total, used: AtomicUsize::new(0), spill_dir })
+    }
+
+    /// No limit.
+    pub fn unlimited() -> Arc<Self> {
+        Self::new(usize::MAX, std::env::temp_dir())
+    }
+
+    /// All bytes.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Bytes that are used by all operators.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Where state that does not fit goes: local files, removed when the process ends well and at its next start.
+    pub fn spill_dir(&self) -> &Path {
+        &self.spill_dir
+    }
+
+    /// A holder whose use was `before` bytes now uses `now`. Tells how many bytes it should give up: its share of
+    /// what all are over the budget.
+    pub fn account(&self, before: usize, now: usize) -> usize {
+        let others = if now >= before {
+            self.used.fetch_add(now - before, Ordering::Relaxed).saturating_sub(before)
+        } else {
+            self.used.fetch_sub(before - now, Ordering::Relaxed).saturating_sub(before)
+        };
+        let used = others.saturating_add(now);
+        let over = used.saturating_sub(self.total);
+        (over as u128 * now as u128).checked_div(used as u128).unwrap_or(0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_holder_gives_up_its_share() {
+        let budget = MemoryBudget::new(100, PathBuf::new());
+        assert_eq!(budget.account(0, 60), 0);
+        assert_eq!(budget.account(0, 60), 10);
+        assert_eq!(budget.used(), 120);
+        assert_eq!(budget.account(60, 40), 0);
+        assert_eq!(budget.used(), 100);
+    }
+}

@@ -1,0 +1,1 @@
+//! Hosts deployed jobs: their registry, their child processes, their API.
