@@ -1,6 +1,6 @@
 //! SQL to running tasks. Knows no connector, format or terminal by name.
 //!
-//! Reading order, which is also the order of who may import whom: [`error`] and [`config`] (all may),
+//! Reading order, which is also the order of who may import whom: [`error`], [`config`] and [`failpoint`] (all may),
 //! [`time`], [`sql`] (text to `Statement`), [`message`] (what flows between operators), [`plan`] (the operator
 //! graph), [`functions`], [`state`], [`connector`] (what the outside implements), `planner`
 //! (`Statement` to `StreamPlan`), [`operators`], [`checkpoint`], [`runtime`] (`StreamPlan` to running tasks), and
@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod connector;
 pub mod error;
+pub mod failpoint;
 pub mod functions;
 pub mod message;
 pub mod operators;
