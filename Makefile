@@ -6,12 +6,13 @@ RUNNEL_KINESIS_PORT ?= 14568
 RUNNEL_MOTO_PORT    ?= 15000
 SERVICES_DIR        ?= target/services
 
-.PHONY: help run build test lint packages packages-test services services-down
+.PHONY: help run build test lint packages packages-test services services-down bench bench-scaling bench-limit
 
 help:
 	@echo "make run            build the release binary and open the shell on a tour"
 	@echo "make test           get what the tests need, start the test components, run all tests, stop them"
 	@echo "make lint           formatting and lints, as CI runs them"
+	@echo "make bench          Nexmark (QUERIES=q0,q5 EVENTS=5000000 PARALLELISM=1,2 PEER=flink); bench-limit, bench-scaling"
 	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
 
 run: build
@@ -31,6 +32,17 @@ packages-test: packages
 test: packages-test
 	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
 	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) tools/test.sh
+
+# Measurements. Results are added to target/bench/*.jsonl; see docs/performance.md.
+bench: build
+	@QUERIES=$(QUERIES) EVENTS=$(EVENTS) PARALLELISM=$(PARALLELISM) RUNS=$(RUNS) PEER=$(PEER) cargo bench -q --bench nexmark
+
+bench-limit: build
+	@EVENTS=$(EVENTS) RUNS=$(RUNS) cargo bench -q --bench limit
+
+bench-scaling: build
+	@CASES=$(CASES) RUNS=$(RUNS) cargo bench -q --bench scaling
+	@python3 benches/plot.py $(or $(BENCH_DIR),$(or $(CARGO_TARGET_DIR),target)/bench)/scaling.jsonl docs/performance
 
 lint:
 	@cargo fmt --all --check

@@ -1,52 +1,136 @@
-//! Nexmark from a JSON file to a blackhole, in events per CPU-second.
+//! Nexmark from JSON files to a blackhole, side by side with Flink where `PEER=flink`: `make bench`, or
+//! `cargo bench --bench nexmark` after `cargo build --workspace --release`.
 //!
-//! `NEXMARK=…/shared/oracle/nexmark SRC=dir/json-1 EVENTS=2000000 QUERIES=q0,q1,q5 cargo bench --bench nexmark` after
-//! `cargo build --workspace --release`. `NEXMARK` holds `ddl-json.sql` and `q*.sql`; `SRC` is what its `gen` made.
+//! `QUERIES=q0,q5` `EVENTS=5000000` `PARALLELISM=1,2` `RUNS=3` `PEER=flink`. `NEXMARK` is the folder with `ddl-json.sql`
+//! and `q*.sql`, unedited, and with `bench.py`, which runs Flink. Both engines read the same files, query by query in
+//! turn; at a parallelism of n, n files. Results are added to `target/bench/nexmark.jsonl`.
 
-use benches::{binary, measure, median, root};
-use std::path::PathBuf;
+use benches::results::{self, Run, middle};
+use benches::{binary, generator, measure, numbers, root, setting};
+use serde_json::Value;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const RUNS: usize = 3;
+const ALL: &str = "q0,q1,q2,q3,q4,q5,q7,q8,q9,q11,q12,q15,q16,q17,q18,q19,q20,q21,q22";
 
-fn variable(name: &str, default: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| default.to_string())
+struct Bench {
+    nexmark: PathBuf,
+    events: u64,
+    runs: usize,
+    peer: bool,
+}
+
+impl Bench {
+    fn runnel(&self, source: &Path, query: &str, parallelism: usize) -> io::Result<Vec<Run>> {
+        let settings = results::folder().join(format!("parallelism-{parallelism}.sql"));
+        std::fs::write(&settings, format!("SET 'parallelism.default' = '{parallelism}';\n"))?;
+        let one = |run| {
+            let mut command = Command::new(binary());
+            command.args(["--catalog", "memory", "run"]).arg(&settings);
+            command.arg(self.nexmark.join("ddl-json.sql")).arg(self.nexmark.join(format!("{query}.sql")));
+            command.args(["-D", &format!("SRC={}", source.display())]);
+            let cost = measure(&mut command)?;
+            Ok(Run::runnel("nexmark", query, None, parallelism, self.events, run, &cost))
+        };
+        (0..self.runs).map(one).collect()
+    }
+
+    /// Flink on the same files: `bench.py` starts a cluster, runs the query as often, and tells each run's cost.
+    fn flink(&self, source: &Path, query: &str, parallelism: usize) -> io::Result<Vec<Run>> {
+        let out = results::folder().join("flink.tmp.jsonl");
+        let _ = std::fs::remove_file(&out);
+        let mut command = Command::new("python3");
+        command.arg(self.nexmark.join("bench.py")).arg("--src").arg(source).arg("--out").arg(&out);
+        command.args(["--events", &self.events.to_string(), "--reps", &self.runs.to_string()]);
+        command.args(["-p", &parallelism.to_string(), query]);
+        let done = command.output()?;
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let number = |run: &Value, key: &str| run.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
+        let runs = text.lines().enumerate().filter_map(|(n, line)| {
+            let run: Value = serde_json::from_str(line).ok()?;
+            Some(Run {
+                engine: "flink".into(),
+                wall_s: number(&run, "job_ms") / 1e3,
+                cpu_s: number(&run, "cpu_s"),
+                peak_mb: number(&run, "hwm_mb"),
+                ..Run::runnel("nexmark", query, None, parallelism, self.events, n, &benches::Cost::default())
+            })
+        });
+        let runs: Vec<Run> = runs.collect();
+        if runs.is_empty() {
+            let said =
+                String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+            return Err(io::Error::other(format!("Flink did not run {query}: {}", said.trim())));
+        }
+        Ok(runs)
+    }
+
+    fn query(&self, query: &str, parallelism: usize) -> io::Result<Option<f64>> {
+        let source = generator::events(&results::folder(), self.events as usize, parallelism)?;
+        let mut runs = self.runnel(&source, query, parallelism)?;
+        if self.peer {
+            runs.extend(self.flink(&source, query, parallelism)?);
+        }
+        results::save(&runs)?;
+        let of = |engine: &str| middle(runs.iter().filter(|r| r.engine == engine)).cloned();
+        let Some(mine) = of("runnel") else { return Ok(None) };
+        print!(
+            "{query:<5}{parallelism:>3}{:>13.0}{:>13.0}{:>9.0}",
+            mine.per_second(),
+            mine.per_cpu_second(),
+            mine.peak_mb
+        );
+        let ratio = of("flink").map(|theirs| {
+            let ratio = mine.per_cpu_second() / theirs.per_cpu_second();
+            print!(
+                "{:>13.0}{:>13.0}{:>9.0}{ratio:>8.1}",
+                theirs.per_second(),
+                theirs.per_cpu_second(),
+                theirs.peak_mb
+            );
+            ratio
+        });
+        println!();
+        Ok(ratio)
+    }
+}
+
+fn run() -> io::Result<()> {
+    let nexmark = setting("NEXMARK", &root().join("../shared/oracle/nexmark").display().to_string());
+    let bench = Bench {
+        nexmark: PathBuf::from(nexmark),
+        events: numbers("EVENTS", "5000000")?.first().copied().unwrap_or_default(),
+        runs: numbers("RUNS", "3")?.first().copied().unwrap_or(3) as usize,
+        peer: setting("PEER", "") == "flink",
+    };
+    std::fs::create_dir_all(results::folder())?;
+    println!("Nexmark, {} events as JSON, medians of {} runs by CPU time", bench.events, bench.runs);
+    print!("{:<5}{:>3}{:>13}{:>13}{:>9}", "query", "p", "events/s", "per CPU-s", "peak MB");
+    println!("{}", if bench.peer { "  Flink ev/s    per CPU-s  peak MB   ratio" } else { "" });
+    let mut ratios = Vec::new();
+    for parallelism in numbers("PARALLELISM", "1,2")? {
+        for query in setting("QUERIES", ALL).split(',') {
+            match bench.query(query.trim(), parallelism as usize) {
+                Ok(ratio) if parallelism == 1 => ratios.extend(ratio),
+                Ok(_) => {}
+                Err(e) => println!("{query:<5}{parallelism:>3}  {e}"),
+            }
+        }
+    }
+    if !ratios.is_empty() {
+        let mean = (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
+        println!("geometric mean of {} ratios at parallelism 1: {mean:.1}", ratios.len());
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
-    let nexmark =
-        PathBuf::from(variable("NEXMARK", &root().join("../shared/oracle/nexmark").display().to_string()));
-    let source = variable("SRC", "/tmp/nexmark/json-1");
-    let events: f64 = match variable("EVENTS", "1000000").parse() {
-        Ok(n) => n,
-        Err(_) => {
-            eprintln!("EVENTS takes a number.");
-            return ExitCode::FAILURE;
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
         }
-    };
-    println!("{:<6}{:>14}{:>22}{:>12}", "query", "events/s", "events/CPU-second", "peak MB");
-    for query in variable("QUERIES", "q0,q1,q5").split(',') {
-        let mut costs = Vec::new();
-        for _ in 0..RUNS {
-            let mut command = Command::new(binary());
-            command.args(["--catalog", "memory", "run"]);
-            command.arg(nexmark.join("ddl-json.sql")).arg(nexmark.join(format!("{query}.sql")));
-            command.args(["-D", &format!("SRC={source}")]);
-            match measure(&mut command) {
-                Ok(cost) => costs.push(cost),
-                Err(e) => {
-                    eprintln!("{query}: {e}");
-                    return ExitCode::FAILURE;
-                }
-            }
-        }
-        let Some(cost) = median(costs, |c| c.cpu) else { return ExitCode::FAILURE };
-        println!(
-            "{query:<6}{:>14.0}{:>22.0}{:>12.1}",
-            events / cost.wall.as_secs_f64(),
-            events / cost.cpu.as_secs_f64(),
-            cost.peak_bytes as f64 / 1e6
-        );
     }
-    ExitCode::SUCCESS
 }

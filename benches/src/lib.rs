@@ -1,12 +1,15 @@
 //! Measuring the binary as a process: wall time, CPU time and peak memory, from the kernel's own account.
 
+pub mod generator;
+pub mod results;
+
 use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What one run of a process took.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// From start to exit.
     pub wall: Duration,
@@ -16,11 +19,32 @@ pub struct Cost {
     pub peak_bytes: u64,
 }
 
-/// The release binary.
+/// The release binary; `RUNNEL` names another.
 pub fn binary() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).unwrap_or_else(|| root().join("target"));
-    target.join("release/runnel")
+    std::env::var_os("RUNNEL").map_or_else(|| target().join("release/runnel"), PathBuf::from)
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The value of an environment variable, or `default`.
+pub fn setting(name: &str, default: &str) -> String {
+    std::env::var(name).ok().filter(|v| !v.is_empty()).unwrap_or_else(|| default.to_string())
+}
+
+/// A list of numbers in an environment variable, separated by commas.
+///
+/// Errors: something in it is no number.
+pub fn numbers(name: &str, default: &str) -> io::Result<Vec<u64>> {
+    let number = |n: &str| {
+        n.trim()
+            .replace('_', "")
+            .parse()
+            .map_err(|_| io::Error::other(format!("{name} takes numbers, not {n}")))
+    };
+    setting(name, default).split(',').map(number).collect()
 }
 
 /// The workspace's folder.
