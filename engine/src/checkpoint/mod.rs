@@ -1,5 +1,10 @@
 //! Checkpoints at rest: the manifest, the files of state, where they are kept, and how they are read again.
 
 mod manifest;
+mod place;
+mod state_file;
+mod storage;
 
 pub use manifest::{CheckpointKind, FORMAT_VERSION, InstanceState, Manifest, OperatorEntry, StateFile};
+pub use state_file::StateFileWriter;
+pub use storage::CheckpointStorage;

@@ -28,6 +28,12 @@ pub fn task_of(key_group: u32, max_parallelism: usize, parallelism: usize) -> us
     key_group as usize * parallelism / max_parallelism
 }
 
+/// The key groups that `task` owns: those whose [`task_of`] it is.
+pub fn groups_of(task: usize, max_parallelism: usize, parallelism: usize) -> std::ops::Range<u32> {
+    let first = |task: usize| (task * max_parallelism).div_ceil(parallelism) as u32;
+    first(task)..first(task + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +80,12 @@ mod tests {
         }
         let tasks: Vec<usize> = (0..128).map(|g| task_of(g, 128, 3)).collect();
         assert!(tasks.is_sorted() && tasks[0] == 0 && tasks[127] == 2);
+        for (max, parallelism) in [(128, 3), (128, 128), (7, 4), (1, 1), (1000, 33)] {
+            for task in 0..parallelism {
+                let owned: Vec<u32> =
+                    (0..max as u32).filter(|g| task_of(*g, max, parallelism) == task).collect();
+                assert_eq!(groups_of(task, max, parallelism).collect::<Vec<_>>(), owned);
+            }
+        }
     }
 }
