@@ -30,6 +30,8 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     fn database(&self, name: &str) -> Result<DatabaseDefinition>;
     /// Adds a database; `AlreadyExists` if there is one of that name.
     fn create_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()>;
+    /// Replaces the definition of a database; `NotFound` if there is none.
+    fn alter_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()>;
     /// Removes a database; `NotEmpty` if it holds objects and `cascade` is false.
     fn drop_database(&self, name: &str, cascade: bool) -> Result<()>;
     /// Names of all tables and views in `database`, sorted.

@@ -54,6 +54,11 @@ impl Catalog for MemoryCatalog {
         Ok(())
     }
 
+    fn alter_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()> {
+        self.lock().get_mut(name).ok_or_else(|| self.no_database(name))?.0 = definition;
+        Ok(())
+    }
+
     fn drop_database(&self, name: &str, cascade: bool) -> Result<()> {
         let mut databases = self.lock();
         let (_, objects) = databases.get(name).ok_or_else(|| self.no_database(name))?;

@@ -132,6 +132,14 @@ impl Catalog for SqliteCatalog {
         Ok(())
     }
 
+    fn alter_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()> {
+        let changed = self
+            .lock()
+            .execute("UPDATE databases SET definition = ?2 WHERE name = ?1", params![name, write(&definition)?])
+            .map_err(failed)?;
+        if changed == 0 { Err(self.no_database(name)) } else { Ok(()) }
+    }
+
     fn drop_database(&self, name: &str, cascade: bool) -> Result<()> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(failed)?;

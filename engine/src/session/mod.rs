@@ -1,5 +1,6 @@
 //! `Session`: the façade for shell, server and tests. One statement in, one outcome out.
 
+mod alter;
 mod describe;
 mod show;
 mod tables;
@@ -61,6 +62,7 @@ impl Session {
             Statement::StatementSet(inserts) => self.insert(&inserts),
             Statement::CreateTable(create) => self.create_table(&create),
             Statement::CreateView(create) => self.create_view(&create),
+            Statement::Alter(alter) => alter::alter(self, &alter),
             Statement::CreateDatabase(create) => self.tables.create_database(&create).map(|()| Outcome::Done),
             Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
             Statement::Use(Use::Catalog(name)) => self.tables.use_catalog(&name).map(|()| Outcome::Done),
@@ -113,6 +115,9 @@ impl Session {
     }
 
     fn create_table(&mut self, create: &CreateTable) -> Result<Outcome> {
+        if let Some(query) = &create.query {
+            return alter::create_table_as(self, create, query);
+        }
         let name = self.tables.resolve(&create.name)?;
         let definition = if let Some(like) = &create.like {
             let (source_name, source) = self.tables.get(&like.source)?;
@@ -124,6 +129,23 @@ impl Session {
         } else {
             create.definition()?
         };
+        self.check_table(&name, &definition, create)?;
+        self.tables.create(
+            &create.name,
+            create.temporary,
+            create.if_not_exists,
+            Object::Table(definition),
+        )?;
+        Ok(Outcome::Done)
+    }
+
+    /// Checks what CREATE TABLE declares.
+    fn check_table(
+        &self,
+        name: &ObjectName,
+        definition: &catalog::TableDefinition,
+        create: &CreateTable,
+    ) -> Result<()> {
         if !definition.options.contains_key("connector") && !has_catalog_properties(&definition.options) {
             let known = self.connectors.names().collect::<Vec<_>>().join(", ");
             return Err(Error::user(format!(
@@ -132,19 +154,13 @@ impl Session {
             .with_hint(format!("Add WITH ('connector' = '…'); there are: {known}."))
             .at(create.name.span));
         }
-        planner::resolve_table(&name, &definition, &self.context()).map_err(|e| {
+        planner::resolve_table(name, definition, &self.context()).map_err(|e| {
             // Its place, if it has one, lies in an expression's own text.
             let named = |c: &&sql::ColumnSyntax| e.message().contains(&format!("'{}'", c.name));
             let column = create.columns.iter().find(named).and_then(|c| c.span);
             e.without_span().at(column).at(create.name.span)
         })?;
-        self.tables.create(
-            &create.name,
-            create.temporary,
-            create.if_not_exists,
-            Object::Table(definition),
-        )?;
-        Ok(Outcome::Done)
+        Ok(())
     }
 
     fn create_view(&mut self, create: &CreateView) -> Result<Outcome> {

@@ -40,6 +40,13 @@ pub(super) fn show(show: &Show, session: &Session) -> Result<Outcome> {
         Show::Functions { user: false, like } => {
             text_rows("function name", filtered(session.functions(), like.as_ref()))
         }
+        Show::Modules { full: false } => text_rows("module name", ["core".to_string()]),
+        Show::Modules { full: true } => {
+            let used: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
+            rows(vec![("module name", text(["core".to_string()])), ("used", used)])
+        }
+        Show::Jars => text_rows("jars", []),
+        Show::Procedures(_) => text_rows("procedure name", []),
         Show::Columns(name, like) => describe::describe(name, like.as_ref(), session)?,
         Show::CreateTable(name) => match tables.get(name)? {
             (full, Object::Table(table)) => {

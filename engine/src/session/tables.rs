@@ -133,6 +133,20 @@ impl Tables {
         }
     }
 
+    /// `ALTER DATABASE d SET (…)`: adds to its properties, or changes them.
+    pub(super) fn alter_database(&self, name: &Name, options: &catalog::Options) -> Result<()> {
+        let (catalog, database) = self.database_name(name)?;
+        let stored = self.catalog(&catalog).map_err(|e| e.at(name.span))?;
+        let mut definition = match stored.database(&database) {
+            Err(CatalogError::NotFound { .. }) => {
+                return Err(self.no_database(&catalog, &database).at(name.span));
+            }
+            other => other?,
+        };
+        definition.options.extend(options.clone());
+        Ok(stored.alter_database(&database, definition)?)
+    }
+
     /// Catalog and database of a name of one or two parts.
     pub(super) fn database_name(&self, name: &Name) -> Result<(String, String)> {
         match name.parts.as_slice() {

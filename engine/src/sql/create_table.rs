@@ -2,7 +2,7 @@
 
 use super::data_type::SqlType;
 use super::parser::{Source, comment, if_not_exists};
-use super::statement::{ColumnSyntax, CreateTable, Like, LikeFeature, LikeMode};
+use super::statement::{ColumnSyntax, CreateTable, Like, LikeFeature, LikeMode, Name, Replace};
 use super::syntax::{
     between, expect_words, expected, found, here, identifier, last, list, name, options, peek_word,
     peek_words, string, take, word, words,
@@ -23,10 +23,35 @@ const MASK: &str = "******";
 pub(super) fn parse(s: &mut Source<'_>, temporary: bool) -> Result<CreateTable> {
     let if_not_exists = if_not_exists(&mut s.p)?;
     let name = name(&mut s.p, "the table's name", 3)?;
-    let mut table = CreateTable {
-        name,
-        temporary,
-        if_not_exists,
+    let mut table = CreateTable { name, temporary, if_not_exists, ..empty_table() };
+    if take(&mut s.p, &Token::LParen) {
+        elements(s, &mut table)?;
+    }
+    clauses(s, &mut table)?;
+    Ok(table)
+}
+
+/// After `[CREATE OR] REPLACE TABLE`: only with a query, as in Flink.
+pub(super) fn parse_replace(s: &mut Source<'_>, replace: Replace) -> Result<CreateTable> {
+    let place = last(&s.p);
+    let table = parse(s, false)?;
+    if table.query.is_none() {
+        return Err(Error::user("REPLACE TABLE needs a query: its result is the table.")
+            .with_hint(
+                "Write REPLACE TABLE t WITH (…) AS SELECT …; or DROP TABLE IF EXISTS, then CREATE TABLE.",
+            )
+            .at(place));
+    }
+    Ok(CreateTable { replace: Some(replace), ..table })
+}
+
+/// A table without a name or anything else.
+pub(super) fn empty_table() -> CreateTable {
+    CreateTable {
+        name: Name { parts: vec![], span: None },
+        temporary: false,
+        if_not_exists: false,
+        replace: None,
         columns: vec![],
         watermark: None,
         primary_key: None,
@@ -35,12 +60,8 @@ pub(super) fn parse(s: &mut Source<'_>, temporary: bool) -> Result<CreateTable> 
         options: Default::default(),
         option_spans: Default::default(),
         like: None,
-    };
-    if take(&mut s.p, &Token::LParen) {
-        elements(s, &mut table)?;
+        query: None,
     }
-    clauses(s, &mut table)?;
-    Ok(table)
 }
 
 fn elements(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
@@ -101,7 +122,8 @@ impl KeywordIs for datafusion_sql::sqlparser::tokenizer::Word {
     }
 }
 
-fn element(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
+/// One column, constraint or watermark.
+pub(super) fn element(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
     let place = here(&s.p);
     if peek_words(&s.p, "WATERMARK FOR") {
         s.p.advance_token();
@@ -296,11 +318,9 @@ fn clauses(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
         table.like = Some(like(s)?);
     }
     if peek_word(&s.p, "AS") {
-        return Err(Error::unsupported(
-            "CREATE TABLE … AS SELECT",
-            "Write CREATE TABLE with its columns, then INSERT INTO it SELECT ….",
-        )
-        .at(here(&s.p)));
+        let place = here(&s.p);
+        s.p.advance_token();
+        return as_select(s, table, place);
     }
     if s.p.peek_token_ref().token == Token::EOF {
         return Ok(());
@@ -320,6 +340,25 @@ fn clauses(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
             .at(place));
     }
     Err(expected(&s.p, "WITH (…) or the end of the statement"))
+}
+
+/// After `AS`: the query whose result is the table. Refused with what Flink refuses.
+fn as_select(s: &mut Source<'_>, table: &mut CreateTable, place: Option<Span>) -> Result<()> {
+    let refused = [
+        (table.temporary, "create temporary table"),
+        (!table.columns.is_empty(), "specify explicit columns"),
+        (table.watermark.is_some(), "specify explicit watermark"),
+        (table.primary_key.is_some(), "specify primary key constraints"),
+        (!table.partitioned_by.is_empty(), "create partitioned table"),
+        (table.like.is_some(), "LIKE"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(refused, _)| *refused) {
+        return Err(Error::user(format!("CREATE TABLE AS SELECT syntax does not support to {what} yet."))
+            .with_hint("Write CREATE TABLE with all that, then INSERT INTO it SELECT ….")
+            .at(place));
+    }
+    table.query = Some(s.query()?);
+    Ok(())
 }
 
 fn like(s: &mut Source<'_>) -> Result<Like> {
@@ -418,6 +457,28 @@ impl CreateTable {
             options: self.options.clone(),
         }
     }
+}
+
+/// Names of the columns that an expression reads.
+///
+/// Errors: it is no expression.
+pub(super) fn referenced_columns(expression: &str) -> Result<Vec<String>> {
+    use datafusion_sql::sqlparser::ast::{Expr, Visit, Visitor};
+    struct Names(Vec<String>);
+    impl Visitor for Names {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> std::ops::ControlFlow<()> {
+            match expr {
+                Expr::Identifier(name) => self.0.push(name.value.clone()),
+                Expr::CompoundIdentifier(names) => self.0.extend(names.first().map(|n| n.value.clone())),
+                _ => {}
+            }
+            std::ops::ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names(Vec::new());
+    let _ = super::parser::parse_expression(expression)?.visit(&mut names);
+    Ok(names.0)
 }
 
 /// Checks names among columns, key, partitions and watermark; makes nothing of types.

@@ -86,6 +86,10 @@ impl Display for Show {
             Self::Functions { user: true, like } => ("USER FUNCTIONS", None, like.as_ref()),
             Self::Functions { user: false, like } => ("FUNCTIONS", None, like.as_ref()),
             Self::Columns(table, like) => ("COLUMNS", Some(table), like.as_ref()),
+            Self::Modules { full: false } => ("MODULES", None, None),
+            Self::Modules { full: true } => ("FULL MODULES", None, None),
+            Self::Jars => ("JARS", None, None),
+            Self::Procedures(like) => ("PROCEDURES", None, like.as_ref()),
             Self::CreateTable(table) => return write!(f, "SHOW CREATE TABLE {table}"),
             Self::CreateView(view) => return write!(f, "SHOW CREATE VIEW {view}"),
         };

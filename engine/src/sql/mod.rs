@@ -5,6 +5,7 @@
 //! `Parser::parse_query` (`parser`). `data_type` is the only table of types, `type_parser` reads them.
 //! [`desugar`] rewrites a query into forms that DataFusion binds to Flink's meaning.
 
+mod alter;
 mod create_database;
 mod create_table;
 mod create_view;
@@ -33,6 +34,7 @@ mod type_parser;
 mod unparse;
 mod use_statement;
 
+pub use alter::renamed;
 pub use create_table::create_table_text;
 pub use create_view::create_view_text;
 pub use data_type::{

@@ -3,10 +3,10 @@
 use super::dialect::FlinkDialect;
 use super::splitter::{Cursor, Piece};
 use super::stack::with_large_stack;
-use super::statement::{Query, Statement, TableHints};
+use super::statement::{Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
-    create_database, create_table, create_view, describe, drop, explain, insert, refused, set, show, tokens,
+    alter, create_database, create_table, create_view, describe, drop, explain, insert, refused, set, show, tokens,
     use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
@@ -242,6 +242,12 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
     if is_query(&s.p) {
         return s.query().map(Statement::Query);
     }
+    if words(&mut s.p, "CREATE OR REPLACE TABLE") {
+        return create_table::parse_replace(s, Replace::OrCreate).map(Statement::CreateTable);
+    }
+    if words(&mut s.p, "REPLACE TABLE") {
+        return create_table::parse_replace(s, Replace::Existing).map(Statement::CreateTable);
+    }
     if let Some(refusal) = refused::by_name(&s.p) {
         return Err(refusal);
     }
@@ -265,6 +271,9 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
     }
     if word(p, "INSERT") {
         return insert::parse(s).map(Statement::Insert);
+    }
+    if word(p, "ALTER") {
+        return alter::parse(s).map(Statement::Alter);
     }
     if word(p, "CREATE") {
         let temporary = word(p, "TEMPORARY");

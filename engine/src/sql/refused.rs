@@ -7,15 +7,10 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// First words of what Flink has and we have not, and what to write instead. Longer ones first.
 const NOT_YET: &[(&str, &str)] = &[
-    ("ALTER TABLE", "Write DROP TABLE and CREATE TABLE; the data stays in the external system."),
-    ("ALTER VIEW", "Write DROP VIEW and CREATE VIEW."),
-    ("ALTER DATABASE", "Databases here need no properties; leave it out."),
     ("ALTER CATALOG", "Catalogs are chosen when Runnel starts."),
     ("ALTER FUNCTION", "Runnel runs no Java classes; use the built-in functions: SHOW FUNCTIONS."),
     ("ALTER MATERIALIZED TABLE", "Write INSERT INTO a table with a connector."),
     ("ALTER MODEL", "Runnel has no models."),
-    ("ALTER", "Drop the object and create it again."),
-    ("CREATE OR REPLACE TABLE", "Write DROP TABLE IF EXISTS, then CREATE TABLE."),
     ("CREATE OR REPLACE", "Write DROP … IF EXISTS, then CREATE."),
     ("CREATE OR ALTER", "Write DROP … IF EXISTS, then CREATE."),
     (
@@ -28,7 +23,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("CREATE MATERIALIZED TABLE", "Write CREATE TABLE with a connector, then INSERT INTO it."),
     ("CREATE TEMPORARY MODEL", "Runnel has no models."),
     ("CREATE MODEL", "Runnel has no models."),
-    ("REPLACE TABLE", "Write DROP TABLE IF EXISTS, then CREATE TABLE and INSERT INTO."),
     ("DROP CATALOG", "Catalogs are chosen when Runnel starts."),
     ("DROP TEMPORARY SYSTEM FUNCTION", "All functions are built in."),
     ("DROP TEMPORARY FUNCTION", "All functions are built in."),
@@ -40,10 +34,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("UNLOAD MODULE", "All functions are in one module; leave it out."),
     ("ADD JAR", "Runnel loads no Java code; connectors and formats are built in."),
     ("REMOVE JAR", "Runnel loads no Java code; connectors and formats are built in."),
-    ("SHOW JARS", "Runnel loads no Java code."),
-    ("SHOW MODULES", "All functions are in one module: SHOW FUNCTIONS."),
-    ("SHOW FULL MODULES", "All functions are in one module: SHOW FUNCTIONS."),
-    ("SHOW PROCEDURES", "There are no procedures."),
     ("SHOW PARTITIONS", "Partitions belong to the external system; query the partition columns."),
     ("SHOW MATERIALIZED TABLES", "Write SHOW TABLES."),
     ("SHOW MODELS", "Runnel has no models."),
@@ -72,7 +62,7 @@ const NOT_YET: &[(&str, &str)] = &[
 
 /// First words of every statement, for "did you mean".
 const STATEMENTS: &[&str] = &[
-    "SELECT", "WITH", "VALUES", "INSERT", "CREATE", "DROP", "USE", "SHOW", "DESCRIBE", "DESC", "SET",
+    "SELECT", "WITH", "VALUES", "INSERT", "CREATE", "ALTER", "DROP", "USE", "SHOW", "DESCRIBE", "DESC", "SET",
     "RESET", "EXPLAIN", "EXECUTE",
 ];
 

@@ -17,6 +17,9 @@ const WORDS: &[&str] = &[
     "FUNCTIONS",
     "USER FUNCTIONS",
     "COLUMNS",
+    "MODULES",
+    "JARS",
+    "PROCEDURES",
     "CREATE TABLE",
     "CREATE VIEW",
 ];
@@ -50,6 +53,17 @@ pub(super) fn parse(p: &mut Parser) -> Result<Show> {
     if word(p, "COLUMNS") {
         let Some(table) = from(p, 3)? else { return Err(expected(p, "FROM or IN")) };
         return Ok(Show::Columns(table, pattern(p)?));
+    }
+    let full = words(p, "FULL MODULES");
+    if full || word(p, "MODULES") {
+        return Ok(Show::Modules { full });
+    }
+    if word(p, "JARS") {
+        return Ok(Show::Jars);
+    }
+    if word(p, "PROCEDURES") {
+        from(p, 2)?;
+        return Ok(Show::Procedures(pattern(p)?));
     }
     if words(p, "CREATE TABLE") {
         return name(p, "the table's name", 3).map(Show::CreateTable);

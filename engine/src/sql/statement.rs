@@ -22,6 +22,8 @@ pub enum Statement {
     CreateView(CreateView),
     /// `CREATE DATABASE`.
     CreateDatabase(CreateDatabase),
+    /// `ALTER TABLE | VIEW | DATABASE`.
+    Alter(Alter),
     /// `DROP TABLE | VIEW | DATABASE`.
     Drop(Drop),
     /// `USE [CATALOG]`.
@@ -103,6 +105,88 @@ pub struct CreateTable {
     pub option_spans: HashMap<String, Span>,
     /// `LIKE source (…)`.
     pub like: Option<Like>,
+    /// `[CREATE OR] REPLACE TABLE`.
+    pub replace: Option<Replace>,
+    /// `AS SELECT …`.
+    pub query: Option<Query>,
+}
+
+/// How a table that exists is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// `REPLACE TABLE`: it must exist.
+    Existing,
+    /// `CREATE OR REPLACE TABLE`.
+    OrCreate,
+}
+
+/// `ALTER …`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Alter {
+    /// `ALTER TABLE [IF EXISTS] t …`.
+    Table {
+        /// The table.
+        name: Name,
+        /// `IF EXISTS`.
+        if_exists: bool,
+        /// What is changed.
+        change: AlterTable,
+    },
+    /// `ALTER VIEW v RENAME TO w`.
+    RenameView(Name, Name),
+    /// `ALTER VIEW v AS query`.
+    View(Name, Query),
+    /// `ALTER DATABASE d SET (…)`.
+    Database(Name, Options),
+}
+
+/// What ALTER TABLE changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlterTable {
+    /// `RENAME TO t2`.
+    Rename(Name),
+    /// `RENAME a TO b`.
+    RenameColumn {
+        /// The column.
+        from: (String, Option<Span>),
+        /// Its new name.
+        to: (String, Option<Span>),
+    },
+    /// `SET ('k' = 'v')`.
+    Set(Options),
+    /// `RESET ('k')`.
+    Reset(Vec<String>),
+    /// `ADD …`: columns with their places, a key, a watermark.
+    Add {
+        /// What is added.
+        table: Box<CreateTable>,
+        /// One for each column.
+        places: Vec<ColumnPlace>,
+    },
+    /// `MODIFY …`.
+    Modify {
+        /// What takes the place of what is there.
+        table: Box<CreateTable>,
+        /// One for each column.
+        places: Vec<ColumnPlace>,
+    },
+    /// `DROP a`, `DROP (a, b)`.
+    DropColumns(Vec<(String, Option<Span>)>),
+    /// `DROP PRIMARY KEY`, `DROP CONSTRAINT c`.
+    DropKey(Option<(String, Option<Span>)>),
+    /// `DROP WATERMARK`.
+    DropWatermark,
+}
+
+/// Where an added or modified column stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ColumnPlace {
+    /// Where it was; a new one last.
+    Same,
+    /// `FIRST`.
+    First,
+    /// `AFTER c`.
+    After((String, Option<Span>)),
 }
 
 /// One column in CREATE TABLE. Types and expressions are text; types are normalized by `data_type`.
@@ -239,6 +323,15 @@ pub enum Show {
     CreateTable(Name),
     /// `SHOW CREATE VIEW v`.
     CreateView(Name),
+    /// `SHOW [FULL] MODULES`.
+    Modules {
+        /// `FULL`.
+        full: bool,
+    },
+    /// `SHOW JARS`.
+    Jars,
+    /// `SHOW PROCEDURES`.
+    Procedures(Option<Pattern>),
 }
 
 /// `[NOT] LIKE | ILIKE 'pattern'` of a SHOW statement.

@@ -130,7 +130,7 @@ fn create_table() {
     );
     check(
         "CREATE TABLE t (a INT) WITH ('a'='b') AS SELECT 1",
-        "1:39-1:41 CREATE TABLE … AS SELECT is not supported yet. | Write CREATE TABLE with its columns, then INSERT INTO it SELECT ….",
+        "1:39-1:41 CREATE TABLE AS SELECT syntax does not support to specify explicit columns yet. | Write CREATE TABLE with all that, then INSERT INTO it SELECT ….",
     );
     check(
         "CREATE TABLE t (a INT DEFAULT 3)",
@@ -181,16 +181,10 @@ fn hints_in_the_wrong_place() {
 #[test]
 fn what_flink_has_and_runnel_has_not_is_refused_by_name() {
     for (text, name) in [
-        ("ALTER TABLE t DROP WATERMARK", "ALTER TABLE"),
-        ("ALTER TABLE t ADD (a INT)", "ALTER TABLE"),
-        ("ALTER VIEW v RENAME TO w", "ALTER VIEW"),
-        ("ALTER DATABASE d SET ('a'='b')", "ALTER DATABASE"),
         ("CREATE FUNCTION f AS 'x.Y'", "CREATE FUNCTION"),
         ("CREATE TEMPORARY SYSTEM FUNCTION f AS 'x'", "CREATE TEMPORARY SYSTEM FUNCTION"),
         ("CREATE CATALOG c WITH ('type'='hive')", "CREATE CATALOG"),
         ("CREATE MATERIALIZED TABLE t AS SELECT 1", "CREATE MATERIALIZED TABLE"),
-        ("CREATE OR REPLACE TABLE t AS SELECT 1", "CREATE OR REPLACE TABLE"),
-        ("REPLACE TABLE t AS SELECT 1", "REPLACE TABLE"),
         ("DROP CATALOG c", "DROP CATALOG"),
         ("DROP FUNCTION f", "DROP FUNCTION"),
         ("COMPILE PLAN 'p' FOR INSERT INTO t SELECT 1", "COMPILE PLAN"),
@@ -209,8 +203,6 @@ fn what_flink_has_and_runnel_has_not_is_refused_by_name() {
         ("STOP JOB 'x' WITH SAVEPOINT", "STOP JOB"),
         ("DESCRIBE JOB 'x'", "DESCRIBE JOB"),
         ("SHOW PARTITIONS t", "SHOW PARTITIONS"),
-        ("SHOW FULL MODULES", "SHOW FULL MODULES"),
-        ("SHOW JARS", "SHOW JARS"),
         ("MERGE INTO t USING s ON a = b", "MERGE"),
     ] {
         let refusal = refusal(text);
