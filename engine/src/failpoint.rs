@@ -34,6 +34,17 @@ pub const NAMES: &[&str] = &[
     "restore.reader",
     "restore.operator",
     "restore.running",
+    // checkpoint: files of state and manifests at rest
+    "storage.begin",
+    "storage.write",
+    "storage.finish",
+    "storage.rename",
+    "storage.sync",
+    "storage.create",
+    "storage.created",
+    "storage.read",
+    "storage.list",
+    "storage.remove",
 ];
 
 /// The variable that arms fail points.

@@ -4,6 +4,8 @@ mod manifest;
 mod place;
 mod state_file;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use manifest::{CheckpointKind, FORMAT_VERSION, InstanceState, Manifest, OperatorEntry, StateFile};
 pub use state_file::StateFileWriter;

@@ -4,6 +4,7 @@
 //! power cut.
 
 use crate::error::{Error, Result};
+use crate::failpoint;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart};
@@ -117,6 +118,7 @@ impl Place {
 
     /// All of a file; `None` if there is none.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        failpoint::hit("storage.read")?;
         match self {
             Self::Local(root) => match std::fs::read(root.join(path)) {
                 Ok(bytes) => Ok(Some(bytes)),
@@ -137,6 +139,7 @@ impl Place {
 
     /// Opens a file to be read piece by piece; `None` if there is none.
     pub fn open_file(&self, path: &str) -> Result<Option<PlacedFile>> {
+        failpoint::hit("storage.read")?;
         let (bytes, local) = match self {
             Self::Local(root) => {
                 let path = root.join(path);
@@ -158,6 +161,7 @@ impl Place {
 
     /// Writes a small file whole or not at all. `false`, and nothing is changed, if there is one already.
     pub fn create(&self, path: &str, bytes: &[u8]) -> Result<bool> {
+        failpoint::hit("storage.create")?;
         match self {
             Self::Local(root) => {
                 let target = root.join(path);
@@ -167,6 +171,7 @@ impl Place {
                 let mut file = LocalFile::begin(target)?;
                 file.write(bytes)?;
                 file.finish()?;
+                failpoint::hit("storage.created")?;
                 self.sync_folder(folder_of(path))?;
                 Ok(true)
             }
@@ -195,6 +200,7 @@ impl Place {
 
     /// Begins a file, which is there when [`NewFile::finish`] was called. One that is there already is replaced.
     pub fn begin(&self, path: &str) -> Result<NewFile> {
+        failpoint::hit("storage.begin")?;
         match self {
             Self::Local(root) => LocalFile::begin(root.join(path)).map(NewFile::Local),
             Self::Remote(remote) => Ok(NewFile::Remote(RemoteFile {
@@ -208,6 +214,7 @@ impl Place {
 
     /// Sees to it that names of files in `folder`, and its own, outlast a power cut.
     pub fn sync_folder(&self, folder: &str) -> Result<()> {
+        failpoint::hit("storage.sync")?;
         let Self::Local(root) = self else { return Ok(()) };
         let mut folder = root.join(folder);
         // Up to the root's own name: any of the folders may be new.
@@ -227,6 +234,7 @@ impl Place {
 
     /// Removes a file. One that is not there is removed.
     pub fn remove(&self, path: &str) -> Result<()> {
+        failpoint::hit("storage.remove")?;
         match self {
             Self::Local(root) => match std::fs::remove_file(root.join(path)) {
                 Err(e) if !is_missing(&e) => Err(failed("Removing", &root.join(path), &e)),
@@ -258,6 +266,7 @@ impl Place {
     }
 
     fn list(&self, folder: &str, folders: bool) -> Result<Vec<String>> {
+        failpoint::hit("storage.list")?;
         let mut names = Vec::new();
         match self {
             Self::Local(root) => {
@@ -301,15 +310,27 @@ impl Remote {
                 Error::user("A URI 's3://' names no bucket.").with_hint("Write 's3://bucket/prefix'.")
             );
         }
-        let prefix = Key::parse(prefix)
-            .map_err(|e| Error::user(format!("'s3://{text}' is no place for checkpoints: {e}.")))?;
         let plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
             .iter()
             .any(|v| std::env::var(v).is_ok_and(|e| e.starts_with("http://")));
+        Self::build(AmazonS3Builder::from_env(), plain, bucket, prefix, runtime)
+    }
+
+    /// The bucket with the settings of `builder`; `plain`: without TLS.
+    pub(super) fn build(
+        builder: AmazonS3Builder,
+        plain: bool,
+        bucket: &str,
+        prefix: &str,
+        runtime: &Handle,
+    ) -> Result<Self> {
+        let prefix = Key::parse(prefix).map_err(|e| {
+            Error::user(format!("'s3://{bucket}/{prefix}' is no place for checkpoints: {e}."))
+        })?;
         let client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
         let retry =
             RetryConfig { max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT, ..Default::default() };
-        let store = AmazonS3Builder::from_env()
+        let store = builder
             .with_client_options(client.with_allow_http(plain))
             .with_bucket_name(bucket)
             .with_retry(retry)
@@ -362,8 +383,13 @@ impl PlacedFile {
     ///
     /// Errors: the file is shorter, or cannot be read.
     pub fn range(&mut self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        failpoint::hit("storage.read")?;
         if offset.checked_add(length as u64).is_none_or(|end| end > self.bytes) {
             return Err(Error::external(format!("The file {} is shorter than it was.", self.name())));
+        }
+        if length == 0 {
+            // S3 has no ranges without bytes.
+            return Ok(Vec::new());
         }
         match (&mut self.local, &self.place) {
             (Some(file), _) => {
@@ -404,6 +430,7 @@ pub(super) enum NewFile {
 impl NewFile {
     /// Adds bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        failpoint::hit("storage.write")?;
         match self {
             Self::Local(file) => file.write(bytes),
             Self::Remote(file) => file.write(bytes),
@@ -412,6 +439,7 @@ impl NewFile {
 
     /// Makes it visible. Its name outlasts a power cut after [`Place::sync_folder`] only.
     pub fn finish(self) -> Result<()> {
+        failpoint::hit("storage.finish")?;
         match self {
             Self::Local(file) => file.finish(),
             Self::Remote(file) => file.finish(),
@@ -449,6 +477,7 @@ impl LocalFile {
 
     fn finish(mut self) -> Result<()> {
         self.file.sync_all().map_err(|e| failed("Syncing", &self.hidden, &e))?;
+        failpoint::hit("storage.rename")?;
         std::fs::rename(&self.hidden, &self.target).map_err(|e| failed("Renaming", &self.hidden, &e))?;
         self.finished = true;
         Ok(())

@@ -17,6 +17,8 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 /// Name of the manifest in its folder.
@@ -34,6 +36,8 @@ pub struct CheckpointStorage {
     savepoint: bool,
     /// Tells files of this process from those of one that died, or has not yet noticed that it should.
     run: String,
+    /// Files begun, so that no two have one name.
+    begun: Arc<AtomicU64>,
 }
 
 /// A manifest with its checksum, as it is written.
@@ -67,7 +71,16 @@ impl CheckpointStorage {
     ///
     /// Errors: another scheme; settings of the environment that contradict each other.
     pub fn open(uri: &str, runtime: &Handle) -> Result<Self> {
-        Ok(Self { place: Place::open(uri, runtime)?, savepoint: false, run: draw() })
+        Ok(Self::new(Place::open(uri, runtime)?, false, draw()))
+    }
+
+    fn new(place: Place, savepoint: bool, run: String) -> Self {
+        Self { place, savepoint, run, begun: Arc::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(place: Place) -> Self {
+        Self::new(place, false, draw())
     }
 
     /// A new savepoint of job `job_id` in the directory `uri`: `savepoint-<begin of the id>-<random>`.
@@ -75,7 +88,7 @@ impl CheckpointStorage {
         let job: String = job_id.chars().filter(char::is_ascii_alphanumeric).take(6).collect();
         let run = draw();
         let place = Place::open(uri, runtime)?.below(&format!("savepoint-{job}-{run}"));
-        Ok(Self { place, savepoint: true, run })
+        Ok(Self::new(place, true, run))
     }
 
     /// Where it is, as the user may write it in `execution.savepoint.path`.
@@ -121,8 +134,8 @@ impl CheckpointStorage {
     ) -> Result<StateFileWriter> {
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let operator: String = operator.0.chars().map(plain).collect();
-        let path =
-            self.path(checkpoint_id, &format!("{operator}-{task}-{attempt}.{run}.state", run = self.run));
+        let (run, number) = (&self.run, self.begun.fetch_add(1, Ordering::Relaxed));
+        let path = self.path(checkpoint_id, &format!("{operator}-{task}-{attempt}.{run}-{number}.state"));
         StateFileWriter::new(self.place.begin(&path)?, path, kind)
     }
 
@@ -174,7 +187,7 @@ impl CheckpointStorage {
     }
 
     /// The names of the files in each folder of a checkpoint.
-    fn listing(&self) -> Result<BTreeMap<u64, Vec<String>>> {
+    pub(super) fn listing(&self) -> Result<BTreeMap<u64, Vec<String>>> {
         self.ids()?.into_iter().map(|id| Ok((id, self.place.files(&folder(id))?))).collect()
     }
 
@@ -228,7 +241,7 @@ impl CheckpointStorage {
     pub fn read_manifest(uri: &str, runtime: &Handle) -> Result<(Manifest, Self)> {
         let uri = uri.trim().trim_end_matches('/');
         let uri = uri.strip_suffix(MANIFEST).map_or(uri, |u| u.trim_end_matches('/'));
-        let own = Self { place: Place::open(uri, runtime)?, savepoint: true, run: draw() };
+        let own = Self::new(Place::open(uri, runtime)?, true, draw());
         let manifest = match own.found(MANIFEST)? {
             Found::Manifest(manifest) => *manifest,
             Found::Unusable(error) => return Err(error),
@@ -239,7 +252,7 @@ impl CheckpointStorage {
         };
         let storage = match (manifest.kind, own.place.above()) {
             (CheckpointKind::Checkpoint, Some((above, name))) if name.starts_with(FOLDER) => {
-                Self { place: above, savepoint: false, run: draw() }
+                Self::new(above, false, draw())
             }
             _ => own,
         };
@@ -394,8 +407,7 @@ impl CheckpointStorage {
         }
         let old = |id: u64| newer || newest.is_some_and(|n| id < n);
         // Manifests first: what is removed halfway must not look complete.
-        for (id, names) in listing.iter().filter(|(id, names)| !kept.contains(id) && has_manifest(names)) {
-            let _ = names;
+        for (id, _) in listing.iter().filter(|(id, names)| !kept.contains(id) && has_manifest(names)) {
             self.place.remove(&self.path(*id, MANIFEST))?;
         }
         for (id, names) in listing.iter().filter(|(id, _)| old(**id)) {
