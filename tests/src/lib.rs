@@ -3,6 +3,7 @@
 pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
+pub mod random;
 pub mod services;
 
 use arrow::array::{Array, RecordBatch};

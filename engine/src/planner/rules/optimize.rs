@@ -2,6 +2,7 @@
 
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::{
@@ -21,7 +22,13 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let config = ConfigOptions::default();
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, &config, |_, _| {})?;
-    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+    let optimized = rewrite(plan.clone(), true)?;
+    // Pruning takes an aggregate of all rows, whose value nobody reads, for one row; of no rows a stream makes none.
+    if single_rows(&optimized)? > single_rows(&plan)? { rewrite(plan, false) } else { Ok(optimized) }
+}
+
+fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
@@ -30,11 +37,25 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(PushDownFilter::new()),
         Arc::new(SimplifyExpressions::new()),
-        Arc::new(OptimizeProjections::new()),
     ];
+    if prunes {
+        rules.push(Arc::new(OptimizeProjections::new()));
+    }
     let context = OptimizerContext::new()
         .without_query_execution_start_time()
         .with_skip_failing_rules(false)
         .with_max_passes(MAX_PASSES);
     Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {})
+}
+
+/// Relations of one row without columns in the plan.
+fn single_rows(plan: &LogicalPlan) -> Result<usize> {
+    let mut count = 0;
+    plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::EmptyRelation(empty) if empty.produce_one_row) {
+            count += 1;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(count)
 }
