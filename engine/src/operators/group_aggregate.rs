@@ -2,18 +2,18 @@
 
 use super::aggregates::{self, Accumulators, Aggregates};
 use super::rows::{MAX_BATCH_ROWS, batch};
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::GroupAggregateNode;
-use crate::state::KeyTable;
 use crate::state::accumulator::Changes;
+use crate::state::{GroupStore, Payload, SnapshotProgress, StateReader, StateWriter};
 use arrow::array::make_comparator;
-use arrow::array::{Array, ArrayRef, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{SortOptions, concat, take};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::Arc;
 
 /// Counts and aggregates rows by key, for as long as the job runs. As Flink does without mini-batches, each row
@@ -29,11 +29,52 @@ pub struct GroupAggregate {
     update_before: bool,
     at_end_only: bool,
     output: SchemaRef,
-    table: KeyTable,
-    accumulators: Accumulators,
+    store: GroupStore<Groups>,
+    groups: Vec<u32>,
+}
+
+/// The state of all groups.
+struct Groups {
     /// Rows of each group.
     counts: Vec<i64>,
-    groups: Vec<u32>,
+    accumulators: Accumulators,
+}
+
+impl Payload for Groups {
+    fn resize(&mut self, groups: usize) {
+        self.counts.resize(groups, 0);
+        aggregates::resize(&mut self.accumulators, groups);
+    }
+
+    fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let counts = groups.iter().map(|g| self.counts[*g as usize]);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(counts))];
+        for accumulator in &self.accumulators {
+            columns.extend(accumulator.state(groups)?);
+        }
+        Ok(columns)
+    }
+
+    fn merge(&mut self, columns: &[ArrayRef], groups: &[u32]) -> Result<()> {
+        let counts = columns[0].as_primitive::<Int64Type>().values();
+        groups.iter().zip(counts).for_each(|(g, count)| self.counts[*g as usize] += count);
+        let mut rest = &columns[1..];
+        for accumulator in &mut self.accumulators {
+            let (own, others) = rest.split_at(accumulator.state(&[])?.len());
+            accumulator.merge(own, groups)?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, group: u32) {
+        self.counts[group as usize] = 0;
+        self.accumulators.iter_mut().for_each(|a| a.clear(group));
+    }
+
+    fn size(&self) -> usize {
+        self.counts.len() * 8 + aggregates::size(&self.accumulators)
+    }
 }
 
 impl GroupAggregate {
@@ -45,14 +86,16 @@ impl GroupAggregate {
         let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
         Ok(Self {
             keys: node.keys.clone(),
-            accumulators: aggregates.make()?,
+            store: GroupStore::new(
+                "groups",
+                &types,
+                Groups { counts: Vec::new(), accumulators: aggregates.make()? },
+            )?,
             aggregates,
             retracts: node.retracts,
             update_before: node.update_before,
             at_end_only: node.at_end_only,
             output,
-            table: KeyTable::new(&types)?,
-            counts: Vec::new(),
             groups: Vec::new(),
         })
     }
@@ -63,8 +106,9 @@ impl GroupAggregate {
         let mut counted =
             Counted { signs: vec![1; rows], clears: Vec::new(), first: Vec::with_capacity(rows) };
         let kinds = input.kinds().filter(|_| self.retracts);
+        let counts = &mut self.store.payload_mut().counts;
         for (row, group) in self.groups.iter().enumerate() {
-            let count = &mut self.counts[*group as usize];
+            let count = &mut counts[*group as usize];
             counted.first.push(*count == 0);
             if kinds.is_none_or(|k| k[row].is_addition()) {
                 *count += 1;
@@ -109,8 +153,13 @@ impl GroupAggregate {
         out: &mut dyn Collector,
     ) -> Result<()> {
         let rows = input.num_rows();
-        let told = self.aggregates.told_anyway(&self.accumulators, input.records())?;
-        let changed = &Self::changed(values, rows)? | &told;
+        let changed = if self.store.has_ttl() {
+            // As Flink: what comes later may have a time to live too, and is kept alive.
+            BooleanBuffer::new_set(rows)
+        } else {
+            let told = self.aggregates.told_anyway(&self.store.payload().accumulators, input.records())?;
+            &Self::changed(values, rows)? | &told
+        };
         // Row `r` of the values before is `r` here, of the values after `rows + r`.
         let mut picks: Vec<u32> = Vec::with_capacity(rows);
         let mut kinds: Vec<RowKind> = Vec::with_capacity(rows);
@@ -152,8 +201,8 @@ impl GroupAggregate {
 
     fn emit_all(&self, groups: &[u32], out: &mut dyn Collector) -> Result<()> {
         for groups in groups.chunks(MAX_BATCH_ROWS) {
-            let mut columns = self.table.keys(groups)?;
-            columns.extend(aggregates::evaluate(&self.accumulators, groups)?);
+            let mut columns = self.store.keys(groups)?;
+            columns.extend(aggregates::evaluate(&self.store.payload().accumulators, groups)?);
             out.emit(ChangeBatch::inserts(batch(&self.output, columns, groups.len())?))?;
         }
         Ok(())
@@ -170,11 +219,28 @@ struct Counted {
 }
 
 impl Operator for GroupAggregate {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.store.open(context.store());
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        self.store.restore(state)
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
+    }
+
     fn process(
         &mut self,
         _: usize,
         input: ChangeBatch,
-        _: &OperatorContext,
+        context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
         let rows = input.num_rows();
@@ -185,43 +251,38 @@ impl Operator for GroupAggregate {
             super::rows::inserts_only(&input, "An aggregate that was planned for inserts")?;
         }
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(input.records().column(*k))).collect();
-        self.table.intern(&keys, rows, &mut self.groups)?;
-        let slots = self.table.slots();
-        self.counts.resize(slots, 0);
-        aggregates::resize(&mut self.accumulators, slots);
+        self.store.touch(&keys, rows, context.now_ms, &mut self.groups)?;
         let counted = self.count(&input);
+        let accumulators = &mut self.store.payload_mut().accumulators;
         if self.at_end_only && input.kinds().is_none() {
-            return self.aggregates.update(&mut self.accumulators, input.records(), &self.groups);
+            self.aggregates.update(accumulators, input.records(), &self.groups)?;
+            return self.store.settle(context.now_ms);
         }
         let changes = Changes { signs: &counted.signs, clears: &counted.clears };
-        let values =
-            self.aggregates.change(&mut self.accumulators, input.records(), &self.groups, changes)?;
+        let values = self.aggregates.change(accumulators, input.records(), &self.groups, changes)?;
         if !self.at_end_only {
             self.emit_changes(&input, &counted, &values, out)?;
         }
         if self.retracts {
-            let counts = &self.counts;
+            let counts = &self.store.payload().counts;
             let gone: Vec<u32> = self.groups.iter().copied().filter(|g| counts[*g as usize] == 0).collect();
-            self.table.remove(gone);
+            self.store.remove(gone)?;
         }
-        Ok(())
+        self.store.settle(context.now_ms)
     }
 
-    fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+    fn finish(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
         if !self.at_end_only {
             return Ok(());
         }
-        if self.keys.is_empty() && self.table.is_empty() {
+        if self.keys.is_empty() && self.store.is_empty() {
             // The aggregate of no rows is a row.
-            self.table.intern(&[], 1, &mut self.groups)?;
-            aggregates::resize(&mut self.accumulators, self.table.slots());
+            self.store.touch(&[], 1, context.now_ms, &mut self.groups)?;
         }
-        let groups: Vec<u32> = self.table.groups().collect();
-        self.emit_all(&groups, out)
+        self.emit_all(&self.store.groups(), out)
     }
 
     fn status(&self) -> OperatorStatus {
-        let bytes = self.table.size() + aggregates::size(&self.accumulators) + self.counts.capacity() * 8;
-        OperatorStatus { state_bytes: bytes as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

@@ -36,7 +36,7 @@ pub use window_table::WindowTable;
 
 use crate::error::Result;
 use crate::message::ChangeBatch;
-use crate::state::{MemoryBudget, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{MemoryBudget, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use crate::time::Watermark;
 use std::sync::Arc;
 
@@ -87,6 +87,19 @@ pub struct OpenContext {
     pub name: String,
     /// Whether checkpoints are taken, so that changes are worth tracking.
     pub checkpointing: bool,
+}
+
+impl OpenContext {
+    /// For a store of keyed state.
+    pub fn store(&self) -> StoreContext {
+        StoreContext {
+            owner: self.name.clone(),
+            max_parallelism: self.max_parallelism,
+            memory: self.memory.clone(),
+            ttl_ms: self.state_ttl_ms,
+            tracks: self.checkpointing,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! before them where it is not `+I`; `NULL` is NULL. Times are `HH:MM`, `HH:MM:SS` or `HH:MM:SS.mmm` on
 //! 1970-01-01, with `yyyy-mm-ddT` before for other days, and are written the same way.
 
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::AggregateCall;
+use crate::state::testing::Kept;
+use crate::state::{SnapshotKind, SnapshotProgress, StateWriter};
 use crate::time::Watermark;
 use arrow::array::{
     Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, TimestampMillisecondArray,
@@ -139,6 +141,31 @@ impl Harness {
             context: OperatorContext { now_ms: 0, watermark: Watermark::MIN },
             emitted: Emitted::default(),
         }
+    }
+
+    /// Opens the operator, as the task does before anything else; a harness may do without where that changes
+    /// nothing.
+    pub(super) fn open(&mut self, context: &OpenContext) -> &mut Self {
+        self.operator.open(context).unwrap();
+        self
+    }
+
+    /// Takes back what was kept of earlier snapshots, as task `task` of `parallelism`.
+    pub(super) fn restore(&mut self, kept: &Kept, task: usize, parallelism: usize) -> &mut Self {
+        self.operator.restore(&mut kept.reader(task, parallelism, 128)).unwrap();
+        self
+    }
+
+    /// A barrier of `kind` comes: adds all of the operator's snapshot to `kept`.
+    pub(super) fn snapshot(&mut self, kind: SnapshotKind, kept: &mut Kept) -> &mut Self {
+        let mut out = StateWriter::new(kind);
+        let mut progress = self.operator.snapshot(1, &mut out).unwrap();
+        kept.add(&mut out, true);
+        while progress == SnapshotProgress::More {
+            progress = self.operator.continue_snapshot(&mut out).unwrap();
+            kept.add(&mut out, false);
+        }
+        self
     }
 
     /// Rows of the first input, in one batch.

@@ -19,8 +19,13 @@ pub fn key_groups(keys: &[ArrayRef], max_parallelism: usize, groups: &mut Vec<u3
     let mut hashes = Vec::with_capacity(rows);
     hash_rows(&physical, rows, &mut hashes);
     groups.clear();
-    groups.extend(hashes.iter().map(|h| ((h >> 32) % max_parallelism as u64) as u32));
+    groups.extend(hashes.iter().map(|h| of_hash(*h, max_parallelism)));
     Ok(())
+}
+
+/// The key group of a key with this hash.
+pub(super) fn of_hash(hash: u64, max_parallelism: usize) -> u32 {
+    ((hash >> 32) % max_parallelism as u64) as u32
 }
 
 /// The task, below `parallelism`, that owns `key_group`: each task owns one range of key groups.

@@ -1,5 +1,6 @@
 //! `KeyTable`: keys of any column types to dense group indexes, batch by batch.
 
+use super::bits::Bits;
 use super::column::{Codec, Physical, relabel};
 use super::hash::hash_rows;
 use crate::error::Result;
@@ -21,10 +22,12 @@ pub struct KeyTable {
     codecs: Vec<Codec>,
     columns: Vec<KeyColumn>,
     hashes: Vec<u64>,
-    live: Vec<bool>,
+    live: Bits,
     free: Vec<u32>,
     table: HashTable<u32>,
     scratch: Vec<u64>,
+    /// Groups that the last `intern` has given to new keys.
+    added: Vec<u32>,
 }
 
 impl KeyTable {
@@ -47,10 +50,11 @@ impl KeyTable {
             codecs,
             columns,
             hashes: Vec::new(),
-            live: Vec::new(),
+            live: Bits::default(),
             free: Vec::new(),
             table: HashTable::new(),
             scratch: Vec::new(),
+            added: Vec::new(),
         }
     }
 
@@ -69,15 +73,36 @@ impl KeyTable {
         self.hashes.len()
     }
 
+    /// Number of key columns.
+    pub fn width(&self) -> usize {
+        self.codecs.len()
+    }
+
     /// Group indexes in use, ascending.
     pub fn groups(&self) -> impl Iterator<Item = u32> + '_ {
-        self.live.iter().enumerate().filter(|(_, live)| **live).map(|(group, _)| group as u32)
+        self.live.iter_from(0)
+    }
+
+    /// Group indexes in use.
+    pub(super) fn live(&self) -> &Bits {
+        &self.live
+    }
+
+    /// The groups of keys that the last `intern` saw for the first time, each once.
+    pub(super) fn added(&self) -> &[u32] {
+        &self.added
+    }
+
+    /// The hash of each of `groups`: see `state/hash.rs`.
+    pub(super) fn hashes<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
+        groups.iter().map(|g| self.hashes[*g as usize])
     }
 
     /// The group of each of `rows` rows of `keys` into `groups` (cleared first); new keys get new groups.
     pub fn intern(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
         groups.clear();
         groups.reserve(rows);
+        self.added.clear();
         let physical = self.encode(keys)?;
         let mut hashes = std::mem::take(&mut self.scratch);
         hash_rows(&physical, rows, &mut hashes);
@@ -180,6 +205,7 @@ impl KeyTable {
     #[cold]
     fn add(&mut self, views: &[View<'_>], row: usize, hash: u64) -> u32 {
         let group = self.place(hash);
+        self.added.push(group);
         for (column, view) in self.columns.iter_mut().zip(views) {
             column.set(group as usize, view, row);
         }
@@ -191,15 +217,14 @@ impl KeyTable {
         let group = match self.free.pop() {
             Some(group) => {
                 self.hashes[group as usize] = hash;
-                self.live[group as usize] = true;
                 group
             }
             None => {
                 self.hashes.push(hash);
-                self.live.push(true);
                 (self.hashes.len() - 1) as u32
             }
         };
+        self.live.insert(group);
         let hashes = &self.hashes;
         self.table.insert_unique(hash, group, |g| hashes[*g as usize]);
         group
@@ -209,7 +234,7 @@ impl KeyTable {
     pub fn remove(&mut self, groups: impl IntoIterator<Item = u32>) {
         for group in groups {
             let slot = group as usize;
-            if !std::mem::replace(&mut self.live[slot], false) {
+            if !self.live.remove(group) {
                 continue;
             }
             if let Ok(entry) = self.table.find_entry(self.hashes[slot], |g| *g == group) {
@@ -234,10 +259,10 @@ impl KeyTable {
         self.codecs.iter().zip(&self.columns).map(decode).collect()
     }
 
-    /// Bytes held, estimated.
+    /// Bytes held, estimated: what was reserved and never used takes no memory.
     pub fn size(&self) -> usize {
         let columns: usize = self.columns.iter().map(KeyColumn::size).sum();
-        columns + self.hashes.capacity() * 9 + self.table.capacity() * 5
+        columns + self.hashes.len() * 8 + self.live.size() + self.free.len() * 4 + self.table.capacity() * 6
     }
 }
 
@@ -360,10 +385,10 @@ impl KeyColumn {
 
     fn size(&self) -> usize {
         match self {
-            Self::I32(c) => c.values.capacity() * 4 + c.nulls.capacity(),
-            Self::I64(c) => c.values.capacity() * 8 + c.nulls.capacity(),
-            Self::I128(c) => c.values.capacity() * 16 + c.nulls.capacity(),
-            Self::Bytes(c) => c.bytes.capacity() + c.spans.capacity() * size_of::<Option<(usize, u32)>>(),
+            Self::I32(c) => c.values.len() * 4 + c.nulls.len(),
+            Self::I64(c) => c.values.len() * 8 + c.nulls.len(),
+            Self::I128(c) => c.values.len() * 16 + c.nulls.len(),
+            Self::Bytes(c) => c.bytes.len() + c.spans.len() * size_of::<Option<(usize, u32)>>(),
         }
     }
 }

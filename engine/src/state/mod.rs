@@ -1,13 +1,20 @@
 //! Keyed state in batches: keys to group indexes, accumulators as columns; what goes into checkpoints.
 
 pub mod accumulator;
+mod bits;
 mod budget;
 mod column;
+mod group_store;
+#[cfg(test)]
+mod group_store_tests;
 mod hash;
 pub mod key_group;
 mod key_table;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use budget::MemoryBudget;
+pub use group_store::{GroupStore, Payload, StoreContext};
 pub use key_table::KeyTable;
 pub use snapshot::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};

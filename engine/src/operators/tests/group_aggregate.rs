@@ -2,8 +2,10 @@
 
 use crate::operators::GroupAggregate;
 use crate::operators::testing::{Emitted, Harness, calls, rows, schema, text};
-use crate::operators::{Operator, OperatorContext};
+use crate::operators::{OpenContext, Operator, OperatorContext};
 use crate::plan::GroupAggregateNode;
+use crate::state::SnapshotKind;
+use crate::state::testing::Kept;
 use crate::time::Watermark;
 use expect_test::expect;
 use rand::rngs::SmallRng;
@@ -299,4 +301,81 @@ fn batches_do_not_matter() {
         expected.sort_unstable();
         assert_eq!(left, expected);
     }
+}
+
+/// Killed and restored at any moment, at any parallelism, the changelog goes on as if nothing had been.
+#[test]
+fn a_restored_aggregate_goes_on_where_it_was() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let setup = Setup {
+        input: "k STRING, v INT, t STRING",
+        output: "k STRING, n BIGINT, s INT, min INT, max INT, d BIGINT, a INT, l STRING, first INT, var INT",
+        calls: "count(), sum(1), min(1), max(1), count(distinct 1), avg(1), listagg(2), first_value(1), var_pop(1)",
+        retracts: true,
+        ..COUNT
+    };
+    for _ in 0..10 {
+        let open = OpenContext::for_tests();
+        let mut straight = setup.harness();
+        let mut broken = setup.harness();
+        straight.open(&open);
+        broken.open(&open);
+        let mut kept = Kept::default();
+        let mut live: Vec<String> = Vec::new();
+        for _ in 0..40 {
+            let mut lines = Vec::new();
+            for _ in 0..rng.random_range(1..20) {
+                if !live.is_empty() && rng.random_bool(0.45) {
+                    lines.push(format!("-D {}", live.swap_remove(rng.random_range(0..live.len()))));
+                } else {
+                    let value = ["NULL", "1", "2", "3"][rng.random_range(0..4)];
+                    live.push(format!("k{} {value} t{}", rng.random_range(0..9), rng.random_range(0..3)));
+                    lines.push(live[live.len() - 1].clone());
+                }
+            }
+            let batch = lines.join("\n");
+            let expected = straight.rows(&batch).take();
+            assert_eq!(broken.rows(&batch).take(), expected);
+            if rng.random_bool(0.3) {
+                broken.snapshot(SnapshotKind::Delta, &mut kept);
+                // Through two tasks and back to one.
+                let mut both = Kept::default();
+                for task in 0..2 {
+                    let mut half = setup.harness();
+                    let mut part = Kept::default();
+                    half.open(&open).restore(&kept, task, 2).snapshot(SnapshotKind::Full, &mut part);
+                    both = both.and(part);
+                }
+                kept = both;
+                broken = setup.harness();
+                broken.open(&open).restore(&kept, 0, 1);
+            } else if rng.random_bool(0.3) {
+                broken.snapshot(SnapshotKind::Delta, &mut kept);
+            }
+        }
+    }
+}
+
+// Flink 1.20 with 'table.exec.state.ttl': values are told again, and a group that is too old starts from nothing.
+#[test]
+fn a_time_to_live_forgets_groups_that_were_not_touched() {
+    let mut h = Setup { retracts: true, ..COUNT }.harness();
+    h.open(&OpenContext { state_ttl_ms: 1_000, ..OpenContext::for_tests() });
+    h.clock_ms(10_000).rows("1 5\n 2 5").clock_ms(10_900).rows("1 5").clock_ms(11_100).rows("1 5\n 2 5");
+    expect![[r#"
+        +I 1 1
+        +I 2 1
+        -U 1 1
+        +U 1 2
+        -U 1 2
+        +U 1 3
+        +I 2 1
+    "#]]
+    .assert_eq(&h.take());
+    // What is taken back of a group that was forgotten is dropped.
+    assert_eq!(h.clock_ms(13_000).rows("-D 1 5").take(), "");
+    let max = Setup { calls: "max(1)", output: "id INT, m INT", ..COUNT };
+    let mut h = max.harness();
+    h.open(&OpenContext { state_ttl_ms: 1_000, ..OpenContext::for_tests() });
+    assert_eq!(h.rows("1 5\n 1 3").take(), "+I 1 5\n-U 1 5\n+U 1 5\n");
 }

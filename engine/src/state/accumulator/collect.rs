@@ -197,7 +197,7 @@ impl<V: Value> Fold for ArrayAgg<V> {
     }
 
     fn size(&self) -> usize {
-        self.values.capacity() * 24 + self.held * (size_of::<Option<V::Owned>>() + V::HEAP)
+        self.values.len() * 24 + self.held * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 
@@ -301,7 +301,7 @@ impl Fold for ListAgg {
     }
 
     fn size(&self) -> usize {
-        self.lists.capacity() * 24 + self.bytes
+        self.lists.len() * 24 + self.bytes
     }
 }
 
@@ -390,6 +390,6 @@ impl Fold for RetractableListAgg {
     }
 
     fn size(&self) -> usize {
-        self.lists.capacity() * 24 + self.bytes
+        self.lists.len() * 24 + self.bytes
     }
 }

@@ -63,6 +63,6 @@ impl Fold for Count {
     }
 
     fn size(&self) -> usize {
-        self.counts.capacity() * 8
+        self.counts.len() * 8
     }
 }

@@ -217,7 +217,7 @@ impl Accumulator for Distinct {
     fn size(&self) -> usize {
         self.inner.size()
             + self.pairs.size()
-            + self.held.capacity() * size_of::<Pair>()
-            + self.heads.capacity() * 4
+            + self.held.len() * size_of::<Pair>()
+            + self.heads.len() * 4
     }
 }

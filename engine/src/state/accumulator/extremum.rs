@@ -80,7 +80,7 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
     }
 
     fn size(&self) -> usize {
-        self.best.capacity() * (size_of::<Option<V::Owned>>() + V::HEAP)
+        self.best.len() * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 

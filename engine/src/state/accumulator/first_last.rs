@@ -75,7 +75,7 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     }
 
     fn size(&self) -> usize {
-        self.values.capacity() * (size_of::<Option<V::Owned>>() + V::HEAP)
+        self.values.len() * (size_of::<Option<V::Owned>>() + V::HEAP)
     }
 }
 
@@ -158,6 +158,6 @@ impl<V: Value, const LAST: bool> Fold for RetractableFirstLast<V, LAST> {
     }
 
     fn size(&self) -> usize {
-        self.values.capacity() * 32 + self.held * (size_of::<V::Owned>() + V::HEAP)
+        self.values.len() * 32 + self.held * (size_of::<V::Owned>() + V::HEAP)
     }
 }

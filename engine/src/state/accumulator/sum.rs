@@ -100,7 +100,7 @@ impl<T: ArrowPrimitiveType<Native: ArrowNativeTypeOp>> Fold for Sum<T> {
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * (size_of::<T::Native>() + 8)
+        self.sums.len() * (size_of::<T::Native>() + 8)
     }
 }
 
@@ -197,6 +197,6 @@ impl Fold for DecimalSum {
     }
 
     fn size(&self) -> usize {
-        self.sums.capacity() * 33
+        self.sums.len() * 33
     }
 }
