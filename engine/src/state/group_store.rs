@@ -210,9 +210,25 @@ impl<P: Payload> GroupStore<P> {
             self.touched.resize(self.table.slots(), UNKNOWN_TIME);
             self.table.added().iter().for_each(|g| self.touched[*g as usize] = now_ms);
             self.expire(groups, now_ms)?;
+        }
+        self.mark(groups, now_ms)
+    }
+
+    /// The group of each of `rows` rows of `keys`, to be read: `None` for keys that are not there, or too old.
+    pub fn find(&mut self, keys: &[ArrayRef], rows: usize, now_ms: i64) -> Result<Vec<Option<u32>>> {
+        let mut groups = self.table.find(keys, rows)?;
+        if self.has_ttl() {
+            groups.iter_mut().for_each(|g| *g = g.filter(|g| !self.is_old(*g, now_ms)));
+        }
+        Ok(groups)
+    }
+
+    /// Groups that were found are going to be changed at `now_ms`.
+    pub fn mark(&mut self, groups: &[u32], now_ms: i64) -> Result<()> {
+        self.save(groups)?;
+        if self.has_ttl() {
             groups.iter().for_each(|g| self.touched[*g as usize] = now_ms);
         }
-        self.save(groups)?;
         if self.context.tracks {
             groups.iter().for_each(|g| {
                 self.dirty.insert(*g);

@@ -10,6 +10,9 @@ mod group_store_tests;
 mod hash;
 pub mod key_group;
 mod key_table;
+mod row_store;
+#[cfg(test)]
+mod row_store_tests;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -17,4 +20,5 @@ pub(crate) mod testing;
 pub use budget::MemoryBudget;
 pub use group_store::{GroupStore, Payload, StoreContext};
 pub use key_table::KeyTable;
+pub use row_store::{Matches, Probe, RowStore};
 pub use snapshot::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
