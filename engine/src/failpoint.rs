@@ -45,6 +45,15 @@ pub const NAMES: &[&str] = &[
     "storage.read",
     "storage.list",
     "storage.remove",
+    // connectors: files
+    "filesystem.begin",
+    "filesystem.roll",
+    "filesystem.prepare",
+    "filesystem.prepared",
+    "filesystem.publish",
+    "filesystem.published",
+    "filesystem.recover-truncate",
+    "filesystem.recover-remove",
 ];
 
 /// The variable that arms fail points.

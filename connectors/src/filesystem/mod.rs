@@ -1,6 +1,9 @@
 //! `filesystem`: files of lines, read and written.
 
+#[cfg(test)]
+mod crash_tests;
 mod path;
+mod pending;
 mod sink;
 mod source;
 #[cfg(test)]
@@ -110,6 +113,7 @@ impl Connector for Filesystem {
             },
             success_file,
             parallelism: options.parallelism("sink.parallelism")?,
+            lineage: Default::default(),
         }))
     }
 }

@@ -1,27 +1,34 @@
-//! Writing files: rows go into a hidden file, which gets its name in one step when it is complete.
+//! Writing files: rows go into a hidden file, which gets its name in one step when it is complete, and with checkpoints
+//! when a checkpoint that holds its rows is.
 
 use super::path::escape;
+use super::pending::{Prepared, failed, hidden, publish, recover, remove_left, sync_folder};
 use crate::formats::select::ChosenFormat;
 use crate::formats::{Encoder, Payloads};
 use arrow::array::{Array, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use engine::connector::{Metrics, Sink, Writer, WriterContext};
+use engine::connector::{
+    Committable, DeliveryGuarantee, Metrics, RecoverContext, Sink, Writer, WriterContext,
+};
 use engine::error::{Error, Result};
+use engine::failpoint;
 use engine::functions::text::write_value;
 use engine::message::ChangeBatch;
 use engine::plan::ChangelogMode;
 use engine::time::Clock;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes gathered before they go to the file.
 const BUFFER_BYTES: usize = 256 << 10;
 /// Partitions that one writer has files open for; beyond them the one longest unused is finished.
 const MAX_OPEN_PARTITIONS: usize = 128;
+/// Files of one writer that wait for a checkpoint: more mean that checkpoints fail, or partitions are too small.
+const MAX_PENDING_FILES: usize = 100_000;
 
 #[derive(Debug)]
 pub(super) struct FilesystemSink {
@@ -36,6 +43,16 @@ pub(super) struct FilesystemSink {
     /// Name of the empty file that marks a complete partition.
     pub success_file: Option<String>,
     pub parallelism: Option<usize>,
+    /// What this job's hidden files end with: known from `recover` on, where checkpoints are taken.
+    pub lineage: Mutex<Option<String>>,
+}
+
+impl FilesystemSink {
+    /// The lineage, drawn if there is none yet.
+    fn lineage(&self) -> String {
+        let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
+        lineage.get_or_insert_with(unique).clone()
+    }
 }
 
 /// When a file is complete.
@@ -59,6 +76,23 @@ impl Sink for FilesystemSink {
         self.parallelism
     }
 
+    fn delivery_guarantee(&self) -> DeliveryGuarantee {
+        DeliveryGuarantee::ExactlyOnce
+    }
+
+    fn recover(&self, _context: &RecoverContext, prepared: &[Committable]) -> Result<()> {
+        let depth = self.partitioned_by.len();
+        let known = recover(&self.path, depth, prepared)?;
+        let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
+        match (known, lineage.as_ref()) {
+            (Some(known), _) => *lineage = Some(known),
+            // A run of this process that crashed before its first checkpoint.
+            (None, Some(own)) => remove_left(&self.path, depth, own)?,
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
     fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer>> {
         let index = |name: &str| {
             context.schema.index_of(name).map_err(|_| Error::internal(format!("no column `{name}` to write")))
@@ -68,6 +102,8 @@ impl Sink for FilesystemSink {
         Ok(Box::new(FileWriter {
             root: self.path.clone(),
             prefix: format!("part-{}-{}", unique(), context.task),
+            lineage: self.lineage(),
+            checkpointing: context.checkpointing,
             encoder: self.format.encoder(self.stored.clone(), self.zone)?,
             stored,
             partitions,
@@ -78,6 +114,7 @@ impl Sink for FilesystemSink {
             clock: context.clock,
             metrics: context.metrics,
             open: BTreeMap::new(),
+            pending: VecDeque::new(),
             written: BTreeSet::new(),
             count: 0,
             payloads: Payloads::default(),
@@ -103,6 +140,8 @@ fn unique() -> String {
 struct FileWriter {
     root: PathBuf,
     prefix: String,
+    lineage: String,
+    checkpointing: bool,
     encoder: Box<dyn Encoder>,
     /// Columns of the batches that go into files.
     stored: Vec<usize>,
@@ -116,6 +155,8 @@ struct FileWriter {
     metrics: Arc<Metrics>,
     /// Files being written, by folder below the root.
     open: BTreeMap<String, PartFile>,
+    /// Files that are whole and wait for their checkpoint, in the order in which they became so.
+    pending: VecDeque<PendingFile>,
     /// All folders with a finished file.
     written: BTreeSet<String>,
     /// Files begun.
@@ -123,47 +164,74 @@ struct FileWriter {
     payloads: Payloads,
 }
 
-/// A file being written. Removed when dropped before it was published.
+/// A file being written. Removed when dropped, unless it was published or a checkpoint may count on it.
 struct PartFile {
     file: File,
-    hidden: PathBuf,
-    visible: PathBuf,
+    /// The folder that it lies in.
+    directory: PathBuf,
+    name: String,
+    lineage: String,
     buffer: Vec<u8>,
+    /// Bytes in the file, without those in the buffer.
     bytes: u64,
     begun_ms: i64,
     touched_ms: i64,
-    published: bool,
+    /// Whether its name has been synced.
+    named: bool,
+    kept: bool,
 }
 
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> Error {
-    let text = format!("{what} {} failed: {error}.", path.display());
-    match error.kind() {
-        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotADirectory => Error::user(text),
-        _ => Error::external(text),
-    }
+/// A whole file that is not published yet.
+struct PendingFile {
+    folder: String,
+    file: PartFile,
+    /// The checkpoint that publishes it; `None` until the next barrier.
+    checkpoint: Option<u64>,
 }
 
 impl PartFile {
+    fn hidden(&self) -> PathBuf {
+        self.directory.join(hidden(&self.name, &self.lineage))
+    }
+
     fn drain(&mut self) -> Result<()> {
-        self.file.write_all(&self.buffer).map_err(|e| failed("Writing", &self.hidden, &e))?;
+        self.file.write_all(&self.buffer).map_err(|e| failed("Writing", &self.hidden(), &e))?;
+        self.bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
 
-    fn publish(mut self) -> Result<()> {
+    /// Writes all to disk, so that it outlasts a power cut.
+    fn sync(&mut self) -> Result<()> {
         self.drain()?;
-        self.file.sync_all().map_err(|e| failed("Writing", &self.hidden, &e))?;
-        std::fs::rename(&self.hidden, &self.visible).map_err(|e| failed("Publishing", &self.visible, &e))?;
-        self.published = true;
+        self.file.sync_all().map_err(|e| failed("Writing", &self.hidden(), &e))?;
+        if !self.named {
+            sync_folder(&self.directory)?;
+            self.named = true;
+        }
         Ok(())
+    }
+
+    /// Gives it its name. It must have been synced.
+    fn publish(&mut self) -> Result<()> {
+        publish(&self.directory, &self.name, &self.lineage)?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// As a checkpoint remembers it. From now on it is not removed when the job fails.
+    fn prepared(&mut self, folder: &str, open: bool) -> Result<Committable> {
+        self.kept = true;
+        let (name, bytes) = (self.name.clone(), self.bytes);
+        Prepared::File { folder: folder.to_string(), name, bytes, open }.to_committable()
     }
 }
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.kept {
             // Nobody can be told here, and a hidden file does no harm.
-            let _ = std::fs::remove_file(&self.hidden);
+            let _ = std::fs::remove_file(self.hidden());
         }
     }
 }
@@ -221,7 +289,6 @@ impl FileWriter {
             file.buffer.extend_from_slice(payload);
             file.buffer.push(b'\n');
             if file.buffer.len() >= BUFFER_BYTES {
-                file.bytes += file.buffer.len() as u64;
                 file.drain()?;
             }
         }
@@ -241,26 +308,60 @@ impl FileWriter {
         })?;
         let name = format!("{}-{}", self.prefix, self.count);
         self.count += 1;
-        let hidden = directory.join(format!(".{name}.inprogress.{}", unique()));
-        let file = File::create_new(&hidden).map_err(|e| failed("Making", &hidden, &e))?;
+        failpoint::hit("filesystem.begin")?;
+        let path = directory.join(hidden(&name, &self.lineage));
+        let file = File::create_new(&path).map_err(|e| failed("Making", &path, &e))?;
         Ok(PartFile {
             file,
-            hidden,
-            visible: directory.join(name),
+            directory,
+            name,
+            lineage: self.lineage.clone(),
             buffer: Vec::with_capacity(BUFFER_BYTES),
             bytes: 0,
             begun_ms: now_ms,
             touched_ms: now_ms,
-            published: false,
+            named: false,
+            kept: false,
         })
     }
 
+    /// No row goes into the file of `folder` any more.
     fn complete(&mut self, folder: &str) -> Result<()> {
-        if let Some(file) = self.open.remove(folder) {
+        let Some(mut file) = self.open.remove(folder) else { return Ok(()) };
+        if self.checkpointing {
+            if self.pending.len() == MAX_PENDING_FILES {
+                return Err(Error::user(format!(
+                    "{MAX_PENDING_FILES} files below {} wait for a checkpoint to publish them.",
+                    self.root.display()
+                ))
+                .with_hint("Take checkpoints more often, or write into fewer partitions at a time."));
+            }
+            file.drain()?;
+            failpoint::hit("filesystem.roll")?;
+            self.pending.push_back(PendingFile { folder: folder.to_string(), file, checkpoint: None });
+        } else {
+            file.sync()?;
             file.publish()?;
             self.written.insert(folder.to_string());
         }
         Ok(())
+    }
+
+    /// Publishes the pending files of checkpoints up to `checkpoint_id`, or all.
+    fn publish_pending(&mut self, checkpoint_id: Option<u64>) -> Result<()> {
+        let is_due = |p: &PendingFile| match checkpoint_id {
+            Some(id) => p.checkpoint.is_some_and(|c| c <= id),
+            None => true,
+        };
+        let mut directories = BTreeSet::new();
+        // In the order of their checkpoints. Each is let go at once, so that a failure publishes none again.
+        while self.pending.front().is_some_and(is_due) {
+            let Some(mut published) = self.pending.pop_front() else { break };
+            published.file.publish()?;
+            directories.insert(published.file.directory.clone());
+            self.written.insert(published.folder);
+        }
+        directories.iter().try_for_each(|d| sync_folder(d))
     }
 }
 
@@ -289,17 +390,41 @@ impl Writer for FileWriter {
         for folder in due {
             self.complete(&folder)?;
         }
-        for file in self.open.values_mut() {
-            file.bytes += file.buffer.len() as u64;
-            file.drain()?;
+        self.open.values_mut().try_for_each(PartFile::drain)
+    }
+
+    /// Files in progress stay open over a checkpoint, as in Flink for formats of lines: it remembers how long they are.
+    fn prepare_commit(&mut self, checkpoint_id: u64) -> Result<Vec<Committable>> {
+        self.flush()?;
+        failpoint::hit("filesystem.prepare")?;
+        let mut prepared = vec![Prepared::Lineage(self.lineage.clone()).to_committable()?];
+        for pending in &mut self.pending {
+            if pending.checkpoint.is_none() {
+                pending.file.sync()?;
+                pending.checkpoint = Some(checkpoint_id);
+            }
+            prepared.push(pending.file.prepared(&pending.folder, false)?);
         }
-        Ok(())
+        for (folder, file) in &mut self.open {
+            file.sync()?;
+            prepared.push(file.prepared(folder, true)?);
+        }
+        failpoint::hit("filesystem.prepared")?;
+        Ok(prepared)
+    }
+
+    fn commit(&mut self, checkpoint_id: u64) -> Result<()> {
+        self.publish_pending(Some(checkpoint_id))
     }
 
     fn finish(&mut self) -> Result<()> {
         for folder in self.open.keys().cloned().collect::<Vec<_>>() {
             self.complete(&folder)?;
         }
+        for pending in &mut self.pending {
+            pending.file.sync()?;
+        }
+        self.publish_pending(None)?;
         let Some(name) = self.success_file.as_ref().filter(|_| !self.partitions.is_empty()) else {
             return Ok(());
         };

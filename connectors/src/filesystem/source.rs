@@ -80,6 +80,7 @@ impl Source for FilesystemSource {
             pattern: self.pattern.clone(),
             monitor: self.monitor,
             known: HashSet::new(),
+            restored: false,
         }))
     }
 
@@ -134,6 +135,8 @@ struct FileEnumerator {
     pattern: Option<regex::Regex>,
     monitor: Option<Duration>,
     known: HashSet<String>,
+    /// Whether it goes on with what an earlier run knew.
+    restored: bool,
 }
 
 impl FileEnumerator {
@@ -173,10 +176,15 @@ impl FileEnumerator {
 impl Enumerator for FileEnumerator {
     fn restore(&mut self, known: &[Split], finished: &[Split]) -> Result<()> {
         self.known.extend(known.iter().chain(finished).map(|s| s.id.clone()));
+        self.restored = !self.known.is_empty();
         Ok(())
     }
 
     fn discover(&mut self) -> Result<Assignment> {
+        if self.restored && self.monitor.is_none() {
+            // A bounded table is what was there at the first start.
+            return Ok(Assignment { splits: Vec::new(), complete: true });
+        }
         let mut found = Vec::new();
         match std::fs::metadata(&self.root) {
             Ok(m) if m.is_dir() => self.list(&self.root, 0, &mut found)?,
@@ -252,6 +260,14 @@ impl FileReader {
     fn open(&self, path: &Path, offset: u64) -> Result<Contents> {
         let mut file = File::open(path).map_err(|e| io_error("Opening", path, &e))?;
         let metadata = file.metadata().map_err(|e| io_error("Looking at", path, &e))?;
+        if offset > metadata.len() {
+            return Err(Error::user(format!(
+                "The file {} has {} bytes, but {offset} were read before the restart: it has been replaced.",
+                path.display(),
+                metadata.len()
+            ))
+            .with_hint("Files of a table must not change but by growing. Put new rows into new files."));
+        }
         if offset > 0 {
             file.seek(SeekFrom::Start(offset)).map_err(|e| io_error("Reading", path, &e))?;
         }

@@ -315,3 +315,62 @@ fn wrong_options_are_refused() {
     let error = read_all(&missing, &missing.physical, 1).unwrap_err();
     assert!(error.message().starts_with("There is no file or directory"), "{error}");
 }
+
+#[test]
+fn a_restored_reader_goes_on_in_the_middle_of_a_file_that_grew() {
+    for (format, line) in [("json", "{\"n\":N,\"s\":\"x\"}\n"), ("csv", "N,\"a\nb\"\n")] {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("a");
+        let lines = |range: std::ops::Range<i64>| {
+            range.map(|n| line.replace('N', &n.to_string())).collect::<String>()
+        };
+        std::fs::write(&file, lines(0..50)).unwrap();
+        let table = table(n_and_s(), directory.path(), &[("format", format)]);
+        let source = Filesystem.source(&table).unwrap();
+        let mut first = reader(&*source, table.physical.clone(), 7);
+        first.assign(splits(&*source)).unwrap();
+        let Poll::Rows { batch, .. } = first.poll(Duration::ZERO).unwrap() else { panic!() };
+        let mut seen = numbers(&batch);
+        let positions = first.snapshot();
+        // What is read after the snapshot is read again.
+        first.poll(Duration::ZERO).unwrap();
+        std::fs::write(&file, lines(0..80)).unwrap();
+        let mut second = reader(&*source, table.physical.clone(), 7);
+        second.assign(positions.clone()).unwrap();
+        loop {
+            match second.poll(Duration::ZERO).unwrap() {
+                Poll::Rows { batch, .. } => seen.extend(numbers(&batch)),
+                _ => break,
+            }
+        }
+        assert_eq!(seen, (0..80).collect::<Vec<_>>(), "{format}");
+        std::fs::write(&file, lines(0..1)).unwrap();
+        let mut third = reader(&*source, table.physical.clone(), 7);
+        third.assign(positions).unwrap();
+        let error = third.poll(Duration::ZERO).unwrap_err();
+        assert!(error.message().contains("it has been replaced"), "{error}");
+    }
+}
+
+#[test]
+fn a_restored_enumerator_hands_out_what_is_new_and_nothing_where_the_table_is_bounded() {
+    let directory = TempDir::new().unwrap();
+    for name in ["a", "b"] {
+        std::fs::write(directory.path().join(name), "{}").unwrap();
+    }
+    for (more, wanted) in [(vec![("source.monitor-interval", "10 ms")], 1), (vec![], 0)] {
+        let table = table(n_and_s(), directory.path(), &more);
+        let source = Filesystem.source(&table).unwrap();
+        let mut known = splits(&*source);
+        known.retain(|s| !s.id.ends_with("/c"));
+        let finished = known.pop().unwrap();
+        std::fs::write(directory.path().join("c"), "{}").unwrap();
+        let context = SourceContext { runtime: handle(), clock: Arc::new(MockClock::at(0)), parallelism: 1 };
+        let mut enumerator = source.enumerator(&context).unwrap();
+        enumerator.restore(&known, &[finished]).unwrap();
+        let found = enumerator.discover().unwrap();
+        assert_eq!(found.splits.len(), wanted);
+        assert!(found.splits.iter().all(|s| s.id.ends_with("/c")));
+        assert_eq!(found.complete, wanted == 0);
+    }
+}

@@ -1,5 +1,6 @@
 //! Checkpoints at rest: the manifest, the files of state, where they are kept, and how they are read again.
 
+mod compare;
 mod manifest;
 mod place;
 mod state_file;
@@ -7,6 +8,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use compare::{StateDiff, StateOwner, compare};
 pub use manifest::{CheckpointKind, FORMAT_VERSION, InstanceState, Manifest, OperatorEntry, StateFile};
 pub use state_file::StateFileWriter;
 pub use storage::CheckpointStorage;

@@ -617,3 +617,65 @@ fn a_store_that_does_not_answer_is_an_error_that_may_be_retried() {
     let error = storage.write_state(1, &id(), 0, 1, &[], &[], SnapshotKind::Full).unwrap_err();
     assert!(error.retry() && error.message().starts_with("Making the directory"), "{error}");
 }
+
+#[test]
+fn what_becomes_of_state_is_told_with_reasons() {
+    use crate::plan::*;
+    let node = |id: usize, operator: &str, name: &str, kind: NodeKind| StreamNode {
+        id: NodeId(id),
+        operator_id: OperatorId(operator.into()),
+        name: name.into(),
+        kind,
+        inputs: Vec::new(),
+        schema: Arc::new(Schema::empty()),
+        parallelism: 1,
+        changelog: ChangelogMode::APPEND,
+    };
+    let group = |keys: Vec<usize>| {
+        NodeKind::GroupAggregate(GroupAggregateNode {
+            keys,
+            aggregates: vec![],
+            retracts: false,
+            update_before: true,
+            at_end_only: false,
+        })
+    };
+    let plan = StreamPlan {
+        nodes: vec![
+            node(0, "values-1", "Values", NodeKind::Values(ValuesNode { batches: vec![] })),
+            node(1, "groupaggregate-1", "GroupAggregate(a)", group(vec![0])),
+            node(2, "union-2", "Union", NodeKind::Union),
+            node(3, "groupaggregate-3", "GroupAggregate(a, b)", group(vec![0, 1])),
+        ],
+    };
+    let entry = |id: &str, name: &str| OperatorEntry {
+        operator_id: id.into(),
+        name: name.into(),
+        ..super::tests::entry(vec![])
+    };
+    let manifest = manifest(
+        1,
+        vec![
+            entry("source-9", "TableSourceScan(t)"),
+            entry("groupaggregate-1", "GroupAggregate(a)"),
+            entry("groupaggregate-7", "GroupAggregate(b)"),
+            entry("union-7", "Union"),
+            entry("limit-1", "Limit(fetch=[3])"),
+        ],
+    );
+    let diff = compare(&manifest, &plan);
+    expect_test::expect![[r#"
+        State kept: GroupAggregate(a) (groupaggregate-1).
+        State new, starts with nothing: GroupAggregate(a, b) (groupaggregate-3).
+        State dropped: TableSourceScan(t) (source-9): the query does not read this table any more.
+        State dropped: GroupAggregate(b) (groupaggregate-7): its keys, aggregates, window, columns or inputs have changed; it is now GroupAggregate(a, b).
+        State dropped: Limit(fetch=[3]) (limit-1): the query has no such operator any more.
+    "#]]
+    .assert_eq(&diff.to_string());
+    assert!(diff.check("/s", true).is_ok());
+    let error = diff.check("/s", false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::User);
+    assert!(error.message().starts_with("The state at /s does not fit the query"), "{error}");
+    assert!(error.message().contains("Limit(fetch=[3])"), "{error}");
+    assert!(compare(&self::manifest(1, vec![]), &plan).check("/s", false).is_ok());
+}

@@ -221,6 +221,21 @@ fn write_node(
     }
 }
 
+/// A sentence for each operator whose state grows without bound.
+pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
+    plan.nodes
+        .iter()
+        .filter_map(|node| {
+            let what = grows(node)?;
+            Some(format!(
+                "{} (id={}): {what}; 'table.exec.state.ttl' bounds it.",
+                label(&node.kind),
+                node.operator_id.0
+            ))
+        })
+        .collect()
+}
+
 /// What grows without bound, if something does.
 fn grows(node: &StreamNode) -> Option<&'static str> {
     match &node.kind {
@@ -250,10 +265,17 @@ impl Planned {
     /// The text of EXPLAIN, in Flink's sections.
     pub fn explain(&self, changelog_mode: bool) -> String {
         let optimized = if changelog_mode { stream(&self.stream, true) } else { self.optimized.clone() };
-        format!(
+        let mut text = format!(
             "== Abstract Syntax Tree ==\n{}\n== Optimized Physical Plan ==\n{optimized}\n== Optimized Execution Plan ==\n{}",
             self.bound,
             execution(&self.stream)
-        )
+        );
+        if !self.unbounded.is_empty() {
+            text.push_str("\n== Unbounded State ==\n");
+            self.unbounded.iter().for_each(|line| {
+                let _ = writeln!(text, "{line}");
+            });
+        }
+        text
     }
 }

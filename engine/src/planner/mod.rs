@@ -70,6 +70,8 @@ pub struct Planned {
     pub changelog: ChangelogMode,
     /// Whether all sources are bounded.
     pub bounded: bool,
+    /// A sentence for each operator whose state grows without bound: `== Unbounded State ==`.
+    pub unbounded: Vec<String>,
 }
 
 /// A table whose types, expressions and options have been checked.
@@ -108,7 +110,7 @@ pub fn plan_query(query: &Query, context: &PlannerContext<'_>, sink: Arc<dyn Sin
         let target = SinkTarget { table: CALLER.into(), sink, fields, is_table: false };
         let id = graph.sink(&lowered, target)?;
         let changelog = graph.node(id).changelog;
-        Ok(planned(text, graph.finish(), schema, changelog))
+        Ok(planned(text, graph.finish(), schema, changelog, context))
     })
 }
 
@@ -140,7 +142,7 @@ pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<
             let fields = fields.map(|(f, t)| Arc::new(t.clone().with_nullable(f.is_nullable()))).collect();
             graph.sink(&lower::Lowered { fields, ..lowered }, target).map_err(|e| e.at(insert.table.span))?;
         }
-        Ok(planned(text, graph.finish(), Arc::new(Schema::empty()), ChangelogMode::APPEND))
+        Ok(planned(text, graph.finish(), Arc::new(Schema::empty()), ChangelogMode::APPEND, context))
     })
 }
 
@@ -176,12 +178,28 @@ fn optimize(bound: LogicalPlan) -> Result<LogicalPlan> {
     rules::optimize::optimize(plan).map_err(|e| translate(e, &[]))
 }
 
-fn planned(bound: String, stream: StreamPlan, schema: SchemaRef, changelog: ChangelogMode) -> Planned {
+fn planned(
+    bound: String,
+    stream: StreamPlan,
+    schema: SchemaRef,
+    changelog: ChangelogMode,
+    context: &PlannerContext<'_>,
+) -> Planned {
     let bounded = stream.nodes.iter().all(|n| match &n.kind {
         NodeKind::Source(s) => s.source.boundedness() == Boundedness::Bounded,
         _ => true,
     });
-    Planned { bound, optimized: explain::stream(&stream, false), stream, schema, changelog, bounded }
+    let keeps_all = !bounded && context.config.duration_ms("table.exec.state.ttl") == 0;
+    let unbounded = if keeps_all { explain::unbounded(&stream) } else { Vec::new() };
+    Planned {
+        bound,
+        optimized: explain::stream(&stream, false),
+        stream,
+        schema,
+        changelog,
+        bounded,
+        unbounded,
+    }
 }
 
 /// Names of the result's columns: a repeated name gets a number, as in Flink.

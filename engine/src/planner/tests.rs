@@ -874,11 +874,49 @@ fn operator_ids_stay_when_the_query_stays() {
     let sql = "SELECT s, COUNT(*) AS c FROM t WHERE a > 1 GROUP BY s";
     assert_eq!(bench.ids(sql), bench.ids(sql));
     expect![[r#"
-        source-44c9ed9de476acf6
-        calc-df015883fadbaaff
-        groupaggregate-65250a85539b1a06
-        sink-2cb566bddb99925b"#]]
+        source-9253cca0ae9f0bea
+        calc-8e71e73352ddf763
+        groupaggregate-45677d707348592c
+        sink-05f0c1731197f195"#]]
     .assert_eq(&bench.ids(sql).join("\n"));
+}
+
+#[test]
+fn operator_ids_outlast_edits_that_leave_the_state_as_it_is() {
+    let bench = Bench::new();
+    let id = |sql: &str, label: &str| -> String {
+        let ids = bench.ids(sql);
+        ids.into_iter().find(|i| i.starts_with(label)).unwrap_or_else(|| panic!("no {label} in {sql}"))
+    };
+    let base = "SELECT s, COUNT(*) AS c, SUM(a) FROM t GROUP BY s";
+    let aggregate = |sql: &str| id(sql, "groupaggregate-");
+    for same in [
+        "SELECT s, COUNT(*), SUM(a) AS other_name FROM t WHERE a > 7 GROUP BY s",
+        "SELECT COUNT(*) AS n, s, SUM(a) FROM t GROUP BY s",
+        "SELECT UPPER(s), COUNT(*) AS c, SUM(a) + 1 FROM t GROUP BY s",
+        "SELECT * FROM (SELECT k, COUNT(*) AS c, SUM(x) AS y FROM (SELECT s AS k, a AS x, b FROM t) GROUP BY k) WHERE c > 1",
+    ] {
+        assert_eq!(aggregate(same), aggregate(base), "{same}");
+        assert_eq!(id(same, "source-"), id(base, "source-"), "{same}");
+        assert_eq!(id(same, "sink-"), id(base, "sink-"), "{same}");
+    }
+    for other in [
+        "SELECT s, COUNT(*) AS c FROM t GROUP BY s",
+        "SELECT s, COUNT(*) AS c, SUM(DISTINCT a) FROM t GROUP BY s",
+        "SELECT s, COUNT(*) AS c, SUM(a) FILTER (WHERE a > 1) FROM t GROUP BY s",
+        "SELECT s, COUNT(*) AS c, SUM(a + 1) FROM t GROUP BY s",
+        "SELECT UPPER(s), COUNT(*) AS c, SUM(a) FROM t GROUP BY UPPER(s)",
+        "SELECT COUNT(*) AS c, SUM(a) FROM t",
+    ] {
+        assert_ne!(aggregate(other), aggregate(base), "{other}");
+        assert_eq!(id(other, "source-"), id(base, "source-"), "{other}");
+    }
+    // Twins are told apart.
+    let twins = "SELECT s, COUNT(*) FROM t WHERE a > 1 GROUP BY s UNION ALL SELECT s, COUNT(*) FROM t WHERE a < 1 GROUP BY s";
+    let ids: Vec<String> =
+        bench.ids(twins).into_iter().filter(|i| i.starts_with("groupaggregate-")).collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(ids[1], format!("{}-2", ids[0]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod calc;
+mod identity;
 mod join;
 mod prune;
 mod scan;
@@ -31,8 +32,6 @@ use std::sync::Arc;
 pub(super) struct Graph<'a> {
     context: &'a PlannerContext<'a>,
     nodes: Vec<StreamNode>,
-    /// How often an operator id was wanted, so that twins get different ones.
-    ids: HashMap<String, usize>,
     /// Equal operators over equal inputs are one.
     known: HashMap<String, NodeId>,
     /// Columns that all scans of a table read together, by the table's identity.
@@ -98,7 +97,6 @@ impl<'a> Graph<'a> {
         Ok(Self {
             context,
             nodes: Vec::new(),
-            ids: HashMap::new(),
             known: HashMap::new(),
             needs: prune::reads(plans)?,
             scans: HashMap::new(),
@@ -107,7 +105,8 @@ impl<'a> Graph<'a> {
     }
 
     /// The finished graph.
-    pub fn finish(self) -> StreamPlan {
+    pub fn finish(mut self) -> StreamPlan {
+        identity::assign(&mut self.nodes);
         StreamPlan { nodes: self.nodes }
     }
 
@@ -155,18 +154,13 @@ impl<'a> Graph<'a> {
     /// Adds an operator, or gives the equal one that is there already if `shared`.
     fn add(&mut self, new: NewNode) -> NodeId {
         let NewNode { kind, name, inputs, schema, parallelism, changelog, shared } = new;
-        let label = explain::label(&kind);
-        let identity =
-            format!("{label}\n{name}\n{}", inputs.iter().map(|e| self.identity(e)).collect::<String>());
-        let signature = shared.then(|| format!("{identity}\n{kind:?}\n{schema:?}\n{parallelism}"));
+        let signature = shared.then(|| format!("{name}\n{inputs:?}\n{kind:?}\n{schema:?}\n{parallelism}"));
         if let Some(id) = signature.as_ref().and_then(|s| self.known.get(s)) {
             return *id;
         }
         let id = NodeId(self.nodes.len());
-        let base = format!("{}-{:016x}", label.to_lowercase(), fnv(identity.as_bytes()));
-        let twins = self.ids.entry(base.clone()).or_insert(0);
-        *twins += 1;
-        let operator_id = OperatorId(if *twins == 1 { base } else { format!("{base}-{twins}") });
+        // Ids are given when the graph is finished.
+        let operator_id = OperatorId(String::new());
         let node = StreamNode { id, operator_id, name, kind, inputs, schema, parallelism, changelog };
         self.nodes.push(node);
         if let Some(signature) = signature {
@@ -177,22 +171,8 @@ impl<'a> Graph<'a> {
 
     /// Takes out the operator that was added last, which nothing reads yet.
     fn take_back(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.pop() {
-            let base = node.operator_id.0;
-            // A twin's number follows the id of its kind and hash.
-            let base = match base.match_indices('-').nth(1) {
-                Some((at, _)) => base[..at].to_string(),
-                None => base,
-            };
-            if let Some(twins) = self.ids.get_mut(&base) {
-                *twins -= 1;
-            }
-        }
+        self.nodes.pop();
         self.known.retain(|_, known| *known != id);
-    }
-
-    fn identity(&self, edge: &Edge) -> String {
-        format!("{} {}\n", self.node(edge.from).operator_id.0, edge.partitioning)
     }
 
     /// Rows of `from` task by task to an operator of the same parallelism.
@@ -349,11 +329,6 @@ fn refuse_sort(sort: &datafusion_expr::logical_plan::Sort, batch: bool) -> Error
         "Leave it out: windows come in the order of their ends. Top-N (ORDER BY … LIMIT n) comes in a later version.",
     )
     .at(at)
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Aggregates that the runtime can compute.
