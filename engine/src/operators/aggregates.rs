@@ -98,6 +98,39 @@ pub(super) fn evaluate(accumulators: &Accumulators, groups: &[u32]) -> Result<Ve
     accumulators.iter().map(|a| a.evaluate(groups)).collect()
 }
 
+/// The states of `groups`, as columns: those of each accumulator one after the other.
+pub(super) fn states(accumulators: &Accumulators, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    let mut columns = Vec::new();
+    for accumulator in accumulators {
+        columns.extend(accumulator.state(groups)?);
+    }
+    Ok(columns)
+}
+
+/// Puts states made by `states` in place of those of `groups`.
+///
+/// Errors: columns that are not of these accumulators.
+pub(super) fn replace(accumulators: &mut Accumulators, states: &[ArrayRef], groups: &[u32]) -> Result<()> {
+    let mut first = 0;
+    for accumulator in accumulators.iter_mut() {
+        let shape = accumulator.state(&[])?;
+        let mine = states.get(first..first + shape.len()).unwrap_or_default();
+        let fits = mine.iter().zip(&shape).all(|(have, want)| have.data_type() == want.data_type());
+        if mine.len() != shape.len() || !fits {
+            return Err(not_these());
+        }
+        first += shape.len();
+        groups.iter().for_each(|group| accumulator.clear(*group));
+        accumulator.merge(mine, groups)?;
+    }
+    if first == states.len() { Ok(()) } else { Err(not_these()) }
+}
+
+fn not_these() -> Error {
+    Error::user("The checkpoint holds the state of other aggregates than the query has.")
+        .with_hint("Restore into the query that wrote it, or start without the checkpoint.")
+}
+
 /// Bytes held, estimated.
 pub(super) fn size(accumulators: &Accumulators) -> usize {
     accumulators.iter().map(|a| a.size()).sum()

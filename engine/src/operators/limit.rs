@@ -2,9 +2,10 @@
 
 use super::rows::inserts_only;
 use super::{Collector, Operator, OperatorContext};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::LimitNode;
+use crate::state::{SnapshotProgress, StateReader, StateWriter};
 use arrow::datatypes::SchemaRef;
 
 /// Passes on the first rows that come, then wants no more. Takes inserts only: a row taken away would let
@@ -22,7 +23,25 @@ impl Limit {
     }
 }
 
+/// Name of the value that holds how many rows are to be skipped and how many to be passed on, as JSON.
+const COUNTERS: &str = "limit";
+
 impl Operator for Limit {
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        if let Some(text) = state.values(COUNTERS).first() {
+            (self.skip, self.left) = serde_json::from_slice(text)
+                .map_err(|e| Error::user(format!("The checkpoint's count of LIMIT cannot be read: {e}.")))?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let counters =
+            serde_json::to_vec(&(self.skip, self.left)).map_err(|e| Error::internal(e.to_string()))?;
+        out.value(COUNTERS, counters);
+        Ok(SnapshotProgress::Done)
+    }
+
     fn process(
         &mut self,
         _: usize,

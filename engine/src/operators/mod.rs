@@ -14,6 +14,7 @@ pub(crate) mod rows;
 mod session_aggregate;
 mod sessions;
 mod slice_aggregate;
+mod snapshots;
 mod union;
 mod values;
 mod window_aggregate;

@@ -3,15 +3,16 @@
 use super::aggregates::{self, Accumulators, Aggregates};
 use super::local_time::LocalTime;
 use super::rows::{Gather, MAX_BATCH_ROWS, inserts_only, milliseconds};
-use super::sessions::{Assigned, Sessions};
+use super::sessions::{Assigned, Session, Sessions};
+use super::snapshots::{GroupSet, PART_ROWS, Progress, TableRows, times, unknown_table, write_progress};
 use super::window_aggregate::Properties;
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::plan::{TimeAttribute, WindowAggregateNode};
-use crate::state::KeyTable;
+use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::Watermark;
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono_tz::Tz;
@@ -32,7 +33,18 @@ pub(super) struct SessionAggregate {
     late_rows: u64,
     null_time_rows: u64,
     scratch: Vec<u32>,
+    context: Option<OpenContext>,
+    /// Slots with changes since the last snapshot.
+    changed: GroupSet,
+    /// Slots that the snapshot at hand still wants.
+    unsaved: GroupSet,
+    /// Rows of slots that were about to change before their turn.
+    early: Vec<TableRows>,
 }
+
+/// State table of sessions: start, end, keys, states. A session takes the place of all earlier ones of its key
+/// that it holds; those that closed since are left out at a restore by the progress told beside them.
+const SESSIONS: &str = "sessions";
 
 impl SessionAggregate {
     pub(super) fn new(
@@ -59,11 +71,81 @@ impl SessionAggregate {
             late_rows: 0,
             null_time_rows: 0,
             scratch: Vec::new(),
+            context: None,
+            changed: GroupSet::default(),
+            unsaved: GroupSet::default(),
+            early: Vec::new(),
         })
+    }
+
+    /// The sessions in `slots`, as rows of a state table.
+    fn rows(&self, slots: &[u32]) -> Result<TableRows> {
+        let groups = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let mut rows = TableRows::new(SESSIONS, 2, self.keys.len(), groups);
+        for slots in slots.chunks(MAX_BATCH_ROWS) {
+            let sessions: Vec<Session> = slots.iter().map(|slot| self.sessions.session(*slot)).collect();
+            let keys: Vec<u32> = sessions.iter().map(|s| s.key).collect();
+            let mut columns: Vec<ArrayRef> = vec![
+                Arc::new(Int64Array::from_iter_values(sessions.iter().map(|s| s.start))),
+                Arc::new(Int64Array::from_iter_values(sessions.iter().map(|s| s.end))),
+            ];
+            columns.extend(self.table.keys(&keys)?);
+            columns.extend(aggregates::states(&self.accumulators, slots)?);
+            rows.add(columns);
+        }
+        Ok(rows)
+    }
+
+    /// Saves those of `slots` that the snapshot at hand still wants, before they change.
+    fn save_early(&mut self, slots: &[u32]) -> Result<()> {
+        let slots = self.unsaved.take_these(slots);
+        if !slots.is_empty() {
+            let rows = self.rows(&slots)?;
+            self.early.push(rows);
+        }
+        Ok(())
+    }
+
+    /// Rows of a checkpoint.
+    fn take_back(&mut self, rows: &StateRows, told: &Progress) -> Result<()> {
+        if rows.table != SESSIONS {
+            return Err(unknown_table(&rows.table, "a session window aggregate"));
+        }
+        let groups = rows.key_groups.as_ref();
+        let ends = times(&rows.rows, 1)?;
+        let is_open = |row: &u32| {
+            let row = *row as usize;
+            self.sessions.is_open_at(ends.value(row), told.of(groups.map(|g| g[row])))
+        };
+        let open = UInt32Array::from_iter_values((0..rows.rows.num_rows() as u32).filter(is_open));
+        let rows = take_record_batch(&rows.rows, &open)?;
+        let first_state = 2 + self.keys.len();
+        let (Some(keys), Some(states)) =
+            (rows.columns().get(2..first_state), rows.columns().get(first_state..))
+        else {
+            return Err(unknown_table(SESSIONS, "a session window aggregate"));
+        };
+        self.table.intern(keys, rows.num_rows(), &mut self.scratch)?;
+        let (starts, ends) = (times(&rows, 0)?, times(&rows, 1)?);
+        let mut slots = Vec::with_capacity(rows.num_rows());
+        let mut held = Vec::new();
+        for (row, key) in self.scratch.iter().enumerate() {
+            let session = Session { start: starts.value(row), end: ends.value(row), key: *key };
+            slots.push(self.sessions.put_back(session, &mut held));
+        }
+        aggregates::resize(&mut self.accumulators, self.sessions.slots());
+        for accumulator in &mut self.accumulators {
+            held.iter().for_each(|slot| accumulator.clear(*slot));
+        }
+        aggregates::replace(&mut self.accumulators, states, &slots)
     }
 
     fn fire(&mut self, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
         let closed = self.sessions.close();
+        self.save_early(&closed)?;
+        for slot in &closed {
+            self.changed.remove(*slot);
+        }
         let mut gather = Gather::new(&self.output, out);
         for slots in closed.chunks(MAX_BATCH_ROWS) {
             let sessions: Vec<_> = slots.iter().map(|slot| self.sessions.session(*slot)).collect();
@@ -89,6 +171,47 @@ impl SessionAggregate {
 }
 
 impl Operator for SessionAggregate {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let told = Progress::read(state)?;
+        while let Some(rows) = state.next_rows()? {
+            self.take_back(&rows, &told)?;
+        }
+        self.sessions.progress = told.last();
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let Some(context) = &self.context else { return Ok(SnapshotProgress::Done) };
+        if !context.checkpointing {
+            out.full();
+        }
+        write_progress(out, context, self.sessions.progress)?;
+        self.early.clear();
+        let mut changed = std::mem::take(&mut self.changed);
+        match out.kind() {
+            SnapshotKind::Full => self.unsaved.extend(self.sessions.open_slots()),
+            SnapshotKind::Delta => self.unsaved.extend(changed.take(usize::MAX)),
+        }
+        self.continue_snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        for mut rows in std::mem::take(&mut self.early) {
+            rows.give(out)?;
+        }
+        let slots = self.unsaved.take(PART_ROWS);
+        if slots.is_empty() {
+            return Ok(SnapshotProgress::Done);
+        }
+        self.rows(&slots)?.give(out)?;
+        Ok(if self.unsaved.is_empty() { SnapshotProgress::Done } else { SnapshotProgress::More })
+    }
+
     fn process(
         &mut self,
         _: usize,
@@ -106,6 +229,11 @@ impl Operator for SessionAggregate {
         let rows = records.num_rows();
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
         self.table.intern(&keys, rows, &mut self.scratch)?;
+        if !self.unsaved.is_empty() {
+            let slots: Vec<u32> =
+                self.scratch.iter().flat_map(|k| self.sessions.of_key(*k)).copied().collect();
+            self.save_early(&slots)?;
+        }
         let mut assigned = Assigned::default();
         match self.time {
             TimeAttribute::Rowtime { column } => {
@@ -138,6 +266,12 @@ impl Operator for SessionAggregate {
         }
         self.sessions.release(&assigned.merges);
         let (taken, slots) = assigned.resolve();
+        if self.context.as_ref().is_some_and(|c| c.checkpointing) {
+            for (from, _) in &assigned.merges {
+                self.changed.remove(*from);
+            }
+            self.changed.extend(slots.iter().copied());
+        }
         if taken.len() == rows {
             self.aggregates.update(&mut self.accumulators, records, &slots)?;
         } else {

@@ -93,6 +93,47 @@ impl Sessions {
         self.slots[slot as usize].session
     }
 
+    /// The slots of the open sessions of `key`.
+    pub(super) fn of_key(&self, key: u32) -> &[u32] {
+        self.by_key.get(key as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The slots of all open sessions, ascending.
+    pub(super) fn open_slots(&self) -> impl Iterator<Item = u32> + '_ {
+        self.slots.iter().enumerate().filter(|(_, s)| s.open).map(|(slot, _)| slot as u32)
+    }
+
+    /// Whether a session up to `end` was open when windows had been told up to `progress`.
+    pub(super) fn is_open_at(&self, end: i64, progress: i64) -> bool {
+        self.local.passed(end - 1) > progress
+    }
+
+    /// Opens `session` as it was in a checkpoint, and gives its slot. Sessions of its key that it holds are what
+    /// it was in an earlier snapshot: they go, and their slots are added to `held`.
+    pub(super) fn put_back(&mut self, session: Session, held: &mut Vec<u32>) -> u32 {
+        if self.by_key.len() <= session.key as usize {
+            self.by_key.resize_with(session.key as usize + 1, Vec::new);
+        }
+        let earlier: Vec<u32> = self
+            .of_key(session.key)
+            .iter()
+            .copied()
+            .filter(|slot| {
+                let other = self.session(*slot);
+                session.start <= other.start && other.end <= session.end
+            })
+            .collect();
+        for slot in &earlier {
+            self.slots[*slot as usize].open = false;
+            self.open -= 1;
+        }
+        self.forget(&earlier);
+        held.extend_from_slice(&earlier);
+        let slot = self.add(session);
+        self.by_key[session.key as usize].push(slot);
+        slot
+    }
+
     fn is_past(&self, end: i64) -> bool {
         self.local.passed(end - 1) <= self.progress
     }

@@ -3,12 +3,13 @@
 use super::aggregates::{self, Accumulators, Aggregates};
 use super::local_time::LocalTime;
 use super::rows::{Gather, MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::snapshots::{GroupSet, PART_ROWS, Progress, TableRows, unknown_table, write_progress};
 use super::window_aggregate::Properties;
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::plan::{TimeAttribute, WindowAggregateNode, WindowInput};
-use crate::state::KeyTable;
+use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::{Watermark, WindowSpec};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -43,7 +44,24 @@ pub(super) struct SliceAggregate {
     late_rows: u64,
     null_time_rows: u64,
     scratch: Vec<u32>,
+    context: Option<OpenContext>,
+    saving: Saving,
 }
+
+/// The snapshot at hand.
+#[derive(Default)]
+struct Saving {
+    /// Rows of groups that were about to change before their turn.
+    early: Vec<TableRows>,
+    /// Slices that went before their turn.
+    gone: Vec<(Bounds, Slice)>,
+}
+
+/// State table of slices: start, end, keys, states. Slices whose windows have all been told are not deleted from
+/// earlier snapshots: a restore leaves them out by the progress told beside them.
+const SLICES: &str = "slices";
+/// State table of what the told windows of CUMULATE hold: start, start, keys, states.
+const CUMULATED: &str = "cumulated";
 
 /// How a row finds its slice.
 enum Assign {
@@ -93,9 +111,44 @@ impl Assign {
 struct Slice {
     table: KeyTable,
     accumulators: Accumulators,
+    /// Groups with changes since the last snapshot.
+    changed: GroupSet,
+    /// Groups that the snapshot at hand still wants.
+    unsaved: GroupSet,
 }
 
 impl Slice {
+    /// Says what a snapshot of `kind` wants.
+    fn mark(&mut self, kind: SnapshotKind) {
+        let changed = std::mem::take(&mut self.changed);
+        match kind {
+            SnapshotKind::Full => self.unsaved.extend(self.table.groups()),
+            SnapshotKind::Delta => {
+                let mut changed = changed;
+                self.unsaved.extend(changed.take(usize::MAX));
+            }
+        }
+    }
+
+    /// Adds `groups` as rows of `bounds`.
+    fn save(&self, bounds: Bounds, groups: &[u32], rows: &mut TableRows) -> Result<()> {
+        let times = |time| Arc::new(Int64Array::from_value(time, groups.len())) as ArrayRef;
+        let mut columns = vec![times(bounds.0), times(bounds.1)];
+        columns.extend(self.table.keys(groups)?);
+        columns.extend(aggregates::states(&self.accumulators, groups)?);
+        rows.add(columns);
+        Ok(())
+    }
+
+    /// Adds what is still wanted as rows of `bounds`, until there are `PART_ROWS`.
+    fn save_part(&mut self, bounds: Bounds, rows: &mut TableRows) -> Result<()> {
+        while !self.unsaved.is_empty() && rows.len() < PART_ROWS {
+            let groups = self.unsaved.take((PART_ROWS - rows.len()).min(MAX_BATCH_ROWS));
+            self.save(bounds, &groups, rows)?;
+        }
+        Ok(())
+    }
+
     /// Adds `others`, which are in the order of time.
     fn merge(&mut self, others: &[&Slice]) -> Result<()> {
         let mut parts: Vec<(&Slice, Vec<u32>, Vec<u32>)> = Vec::with_capacity(others.len());
@@ -154,6 +207,8 @@ impl SliceAggregate {
             late_rows: 0,
             null_time_rows: 0,
             scratch: Vec::new(),
+            context: None,
+            saving: Saving::default(),
         })
     }
 
@@ -198,24 +253,98 @@ impl SliceAggregate {
     fn fold(&mut self, slice: Bounds, records: &RecordBatch) -> Result<()> {
         if !self.slices.contains_key(&slice) {
             let windows = self.assign.windows(slice);
-            let due = windows.iter().filter(|(_, end)| self.local.passed(*end - 1) > self.progress);
-            let Some((start, end)) = due.min_by_key(|(_, end)| *end) else {
+            let Some((start, end)) = self.first_open(slice, self.progress) else {
                 // Rows between hopping windows that leave gaps belong to none and are not late.
                 self.late_rows += if windows.is_empty() { 0 } else { records.num_rows() as u64 };
                 return Ok(());
             };
-            self.open.insert((*end, *start));
+            self.open.insert((end, start));
         }
         let held = match self.slices.entry(slice) {
             Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(new) => {
-                new.insert(Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? })
-            }
+            Entry::Vacant(new) => new.insert(empty(&self.table, &self.aggregates)?),
         };
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
         held.table.intern(&keys, records.num_rows(), &mut self.scratch)?;
+        let early = held.unsaved.take_these(&self.scratch);
+        if !early.is_empty() {
+            let mut rows = TableRows::new(SLICES, 2, self.keys.len(), max_parallelism(&self.context));
+            held.save(slice, &early, &mut rows)?;
+            self.saving.early.push(rows);
+        }
+        if self.context.as_ref().is_some_and(|c| c.checkpointing) {
+            held.changed.extend(self.scratch.iter().copied());
+        }
         aggregates::resize(&mut held.accumulators, held.table.slots());
         self.aggregates.update(&mut held.accumulators, records, &self.scratch)
+    }
+
+    fn remove(&mut self, slice: Bounds) {
+        if let Some(held) = self.slices.remove(&slice).filter(|s| !s.unsaved.is_empty()) {
+            self.saving.gone.push((slice, held));
+        }
+    }
+
+    /// The first window of `slice` that is not told at `progress`.
+    fn first_open(&self, slice: Bounds, progress: i64) -> Option<Bounds> {
+        let windows = self.assign.windows(slice);
+        let due = windows.into_iter().filter(|(_, end)| self.local.passed(*end - 1) > progress);
+        due.min_by_key(|(_, end)| *end)
+    }
+
+    /// The next rows of the snapshot: slices that went, then those that are there.
+    fn save_part(&mut self) -> Result<Option<TableRows>> {
+        let table = |name| TableRows::new(name, 2, self.keys.len(), max_parallelism(&self.context));
+        let mut rows = table(SLICES);
+        while let Some((bounds, slice)) = self.saving.gone.last_mut() {
+            slice.save_part(*bounds, &mut rows)?;
+            if !slice.unsaved.is_empty() {
+                return Ok(Some(rows));
+            }
+            self.saving.gone.pop();
+        }
+        for (bounds, slice) in &mut self.slices {
+            slice.save_part(*bounds, &mut rows)?;
+            if rows.len() >= PART_ROWS {
+                return Ok(Some(rows));
+            }
+        }
+        if rows.len() > 0 {
+            return Ok(Some(rows));
+        }
+        let mut rows = table(CUMULATED);
+        for (start, slice) in &mut self.cumulated {
+            slice.save_part((*start, *start), &mut rows)?;
+            if rows.len() >= PART_ROWS {
+                break;
+            }
+        }
+        Ok(Some(rows).filter(|r| r.len() > 0))
+    }
+
+    /// Rows of a checkpoint.
+    fn take_back(&mut self, rows: &StateRows, told: &Progress) -> Result<()> {
+        let first_state = 2 + self.keys.len();
+        for (bounds, progress, range) in told.runs(rows)? {
+            // Of windows that are all told, rows may be there from before they were.
+            let Some((start, end)) = self.first_open(bounds, progress) else { continue };
+            self.open.insert((end, start));
+            let part = rows.rows.slice(range.start, range.len());
+            let known = match &*rows.table {
+                SLICES => self.slices.entry(bounds).or_insert(empty(&self.table, &self.aggregates)?),
+                CUMULATED => self.cumulated.entry(bounds.0).or_insert(empty(&self.table, &self.aggregates)?),
+                other => return Err(unknown_table(other, "a window aggregate")),
+            };
+            let (Some(keys), Some(states)) =
+                (part.columns().get(2..first_state), part.columns().get(first_state..))
+            else {
+                return Err(unknown_table(&rows.table, "a window aggregate"));
+            };
+            known.table.intern(keys, part.num_rows(), &mut self.scratch)?;
+            aggregates::resize(&mut known.accumulators, known.table.slots());
+            aggregates::replace(&mut known.accumulators, states, &self.scratch)?;
+        }
+        Ok(())
     }
 
     /// Tells the windows that are due.
@@ -235,6 +364,10 @@ impl SliceAggregate {
     fn tell(&mut self, window: Bounds, now_ms: i64, gather: &mut Gather<'_>) -> Result<()> {
         let next = self.assign.next_window(window);
         if let Some(WindowSpec::Cumulate { .. }) = self.assign.window() {
+            // Slices are about to be put together, and the snapshot wants them as they were.
+            while let Some(rows) = self.save_part()? {
+                self.saving.early.push(rows);
+            }
             let whole = self.cumulate(window)?;
             self.emit(window, &whole, now_ms, gather)?;
             if let Some((start, end)) = next {
@@ -251,18 +384,18 @@ impl SliceAggregate {
             [] => {}
             [only] => self.emit(window, only, now_ms, gather)?,
             _ => {
-                let mut whole = Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? };
+                let mut whole = empty(&self.table, &self.aggregates)?;
                 whole.merge(&slices)?;
                 self.emit(window, &whole, now_ms, gather)?;
             }
         }
         if let Assign::Attached { .. } = self.assign {
-            self.slices.remove(&window);
+            self.remove(window);
             return Ok(());
         }
         let needed = next.map_or(window.1, |(start, _)| start);
-        while let Some(slice) = self.slices.first_entry().filter(|s| s.key().0 < needed) {
-            slice.remove();
+        while let Some(slice) = self.slices.keys().next().copied().filter(|s| s.0 < needed) {
+            self.remove(slice);
         }
         if let Some((start, end)) =
             next.filter(|n| self.slices.range((n.0, i64::MIN)..(n.1, i64::MIN)).next().is_some())
@@ -285,7 +418,7 @@ impl SliceAggregate {
         }
         match whole {
             Some(whole) => Ok(whole),
-            None => Ok(Slice { table: self.table.new_like(), accumulators: self.aggregates.make()? }),
+            None => empty(&self.table, &self.aggregates),
         }
     }
 
@@ -299,6 +432,20 @@ impl SliceAggregate {
         }
         Ok(())
     }
+}
+
+/// A slice like `table`.
+fn empty(table: &KeyTable, aggregates: &Aggregates) -> Result<Slice> {
+    Ok(Slice {
+        table: table.new_like(),
+        accumulators: aggregates.make()?,
+        changed: GroupSet::default(),
+        unsaved: GroupSet::default(),
+    })
+}
+
+fn max_parallelism(context: &Option<OpenContext>) -> usize {
+    context.as_ref().map_or(1, |c| c.max_parallelism)
 }
 
 /// Calls `with` for each row and its value.
@@ -361,6 +508,44 @@ fn by_slice(runs: &[Run], records: &RecordBatch) -> Result<Vec<(Bounds, RecordBa
 }
 
 impl Operator for SliceAggregate {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let told = Progress::read(state)?;
+        while let Some(rows) = state.next_rows()? {
+            self.take_back(&rows, &told)?;
+        }
+        self.progress = told.last();
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let Some(context) = &self.context else { return Ok(SnapshotProgress::Done) };
+        let cumulates = matches!(self.assign.window(), Some(WindowSpec::Cumulate { .. }));
+        if cumulates || !context.checkpointing {
+            // What CUMULATE has put together cannot be told from slices of late rows.
+            out.full();
+        }
+        write_progress(out, context, self.progress)?;
+        self.saving = Saving::default();
+        let kind = out.kind();
+        self.slices.values_mut().chain(self.cumulated.values_mut()).for_each(|slice| slice.mark(kind));
+        self.continue_snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        for mut rows in std::mem::take(&mut self.saving.early) {
+            rows.give(out)?;
+        }
+        match self.save_part()? {
+            Some(mut rows) => rows.give(out).map(|()| SnapshotProgress::More),
+            None => Ok(SnapshotProgress::Done),
+        }
+    }
+
     fn process(
         &mut self,
         _: usize,

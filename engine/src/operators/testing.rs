@@ -1,8 +1,11 @@
-//! Operators in tests: rows in as text, changelog out as text.
+//! Operators in tests: rows in as text, changelog out as text; and, with `Harness::restoring`, the same through
+//! snapshots and restores before every step (see `testing/shadows.rs`).
 //!
 //! Schemas are `k STRING, ts TIMESTAMP, v INT`. Rows are lines of cells with blanks between, with a row kind
 //! before them where it is not `+I`; `NULL` is NULL. Times are `HH:MM`, `HH:MM:SS` or `HH:MM:SS.mmm` on
 //! 1970-01-01, with `yyyy-mm-ddT` before for other days, and are written the same way.
+
+mod shadows;
 
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
@@ -18,6 +21,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, NaiveDateTime};
+use shadows::Shadows;
 use std::sync::Arc;
 
 /// A schema out of `name TYPE, …`.
@@ -131,6 +135,32 @@ pub(super) struct Harness {
     inputs: Vec<SchemaRef>,
     context: OperatorContext,
     emitted: Emitted,
+    shadows: Option<Shadows>,
+}
+
+/// What a task makes an operator do.
+#[derive(Clone)]
+pub(super) enum Step {
+    Rows(usize, ChangeBatch),
+    Watermark(i64),
+    Timer,
+    Finish,
+}
+
+impl Step {
+    fn run(
+        &self,
+        operator: &mut dyn Operator,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        match self {
+            Self::Rows(input, batch) => operator.process(*input, batch.clone(), context, out),
+            Self::Watermark(ms) => operator.on_watermark(Watermark(*ms), context, out),
+            Self::Timer => operator.on_timer(context, out),
+            Self::Finish => operator.finish(context, out),
+        }
+    }
 }
 
 impl Harness {
@@ -140,6 +170,29 @@ impl Harness {
             inputs: inputs.to_vec(),
             context: OperatorContext { now_ms: 0, watermark: Watermark::MIN },
             emitted: Emitted::default(),
+            shadows: None,
+        }
+    }
+
+    /// As `new`, and beside it operators that are restored again and again, and split over tasks by `keys` (key
+    /// columns of each input; empty for what is never spread). All must emit the same rows in each step.
+    pub(super) fn restoring<O: Operator + 'static>(
+        make: impl Fn() -> O + 'static,
+        inputs: &[SchemaRef],
+        keys: &[&[usize]],
+    ) -> Self {
+        let mut harness = Self::new(make(), inputs);
+        harness.open(&OpenContext::for_tests());
+        harness.shadows = Some(Shadows::new(Box::new(move || Box::new(make())), keys));
+        harness
+    }
+
+    fn step(&mut self, step: Step) {
+        let before = self.emitted.0.len();
+        step.run(&mut *self.operator, &self.context, &mut self.emitted).unwrap();
+        if let Some(shadows) = &mut self.shadows {
+            let told: String = self.emitted.0[before..].iter().map(text).collect();
+            shadows.step(&step, &self.context, &told);
         }
     }
 
@@ -180,7 +233,7 @@ impl Harness {
     }
 
     pub(super) fn batch(&mut self, input: usize, batch: ChangeBatch) -> &mut Self {
-        self.operator.process(input, batch, &self.context, &mut self.emitted).unwrap();
+        self.step(Step::Rows(input, batch));
         self
     }
 
@@ -192,7 +245,7 @@ impl Harness {
 
     /// Event time comes to `ms`.
     pub(super) fn watermark_ms(&mut self, ms: i64) -> &mut Self {
-        self.operator.on_watermark(Watermark(ms), &self.context, &mut self.emitted).unwrap();
+        self.step(Step::Watermark(ms));
         self.context.watermark = Watermark(ms);
         self
     }
@@ -206,7 +259,7 @@ impl Harness {
     pub(super) fn clock_ms(&mut self, ms: i64) -> &mut Self {
         while let Some(timer) = self.operator.next_timer_ms().filter(|t| *t <= ms) {
             self.context.now_ms = timer.max(self.context.now_ms);
-            self.operator.on_timer(&self.context, &mut self.emitted).unwrap();
+            self.step(Step::Timer);
             assert!(
                 self.operator.next_timer_ms().is_none_or(|next| next > timer),
                 "a timer that does not move"
@@ -224,7 +277,7 @@ impl Harness {
     /// All input has ended.
     pub(super) fn end(&mut self) -> &mut Self {
         self.watermark_ms(i64::MAX);
-        self.operator.finish(&self.context, &mut self.emitted).unwrap();
+        self.step(Step::Finish);
         self
     }
 

@@ -3,10 +3,11 @@
 use super::local_time::LocalTime;
 use super::session_aggregate::SessionAggregate;
 use super::slice_aggregate::SliceAggregate;
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::plan::{WindowAggregateNode, WindowInput, WindowProperty};
+use crate::state::{SnapshotProgress, StateReader, StateWriter};
 use crate::time::{Watermark, WindowSpec};
 use arrow::array::{ArrayRef, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -32,6 +33,26 @@ impl WindowAggregate {
 }
 
 impl Operator for WindowAggregate {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.0.open(context)
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        self.0.restore(state)
+    }
+
+    fn snapshot(&mut self, checkpoint_id: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.0.snapshot(checkpoint_id, out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.0.continue_snapshot(out)
+    }
+
+    fn checkpoint_complete(&mut self, checkpoint_id: u64) -> Result<()> {
+        self.0.checkpoint_complete(checkpoint_id)
+    }
+
     fn process(
         &mut self,
         input: usize,

@@ -2,16 +2,17 @@
 
 use super::local_time::LocalTime;
 use super::rows::{MAX_BATCH_ROWS, batch, evaluate_mask, inserts_only, milliseconds};
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::snapshots::{PART_ROWS, Progress, groups_of, unknown_table, write_progress};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::WindowJoinNode;
-use crate::state::KeyTable;
+use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// No row: the end of a chain.
@@ -25,11 +26,25 @@ pub struct WindowJoin {
     condition: Option<Arc<dyn datafusion_physical_expr::PhysicalExpr>>,
     output: SchemaRef,
     local: LocalTime,
-    windows: BTreeMap<i64, [Vec<RecordBatch>; 2]>,
+    windows: BTreeMap<i64, Window>,
     progress: i64,
     late_rows: u64,
     null_time_rows: u64,
     bytes: usize,
+    context: Option<OpenContext>,
+    /// What the snapshot at hand still wants: input and rows.
+    unsaved: VecDeque<(usize, RecordBatch)>,
+}
+
+/// Names of the state tables: the rows of each input, as they came. Rows of windows that have been joined are not
+/// deleted from earlier snapshots: a restore leaves them out by the progress told beside them.
+const TABLES: [&str; 2] = ["left", "right"];
+
+#[derive(Default)]
+struct Window {
+    rows: [Vec<RecordBatch>; 2],
+    /// How many of them earlier snapshots hold.
+    saved: [usize; 2],
 }
 
 struct Input {
@@ -70,11 +85,13 @@ impl WindowJoin {
             late_rows: 0,
             null_time_rows: 0,
             bytes: 0,
+            context: None,
+            unsaved: VecDeque::new(),
         })
     }
 
-    fn join(&self, window: &[Vec<RecordBatch>; 2], out: &mut dyn Collector) -> Result<()> {
-        let [left, right] = window;
+    fn join(&self, window: &Window, out: &mut dyn Collector) -> Result<()> {
+        let [left, right] = &window.rows;
         if left.is_empty() || right.is_empty() {
             return Ok(());
         }
@@ -160,7 +177,81 @@ impl Input {
     }
 }
 
+impl WindowJoin {
+    /// Rows of a checkpoint, of windows that are not joined yet.
+    fn take_back(&mut self, rows: &StateRows, told: &Progress) -> Result<()> {
+        let Some(input) = TABLES.iter().position(|table| *table == rows.table) else {
+            return Err(unknown_table(&rows.table, "a window join"));
+        };
+        let progress = told.last();
+        let schema = self.inputs[input].schema.clone();
+        let fits = schema.fields().len() == rows.rows.num_columns()
+            && schema.fields().iter().zip(rows.rows.columns()).all(|(f, c)| f.data_type() == c.data_type());
+        if !fits {
+            return Err(unknown_table(&rows.table, "a window join of other columns"));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.rows.num_rows()));
+        let records = RecordBatch::try_new_with_options(schema, rows.rows.columns().to_vec(), &options)?;
+        for (end, rows) in self.inputs[input].by_window(&records)? {
+            if let Some(end) = end.filter(|end| self.local.passed(end - 1) > progress) {
+                self.bytes += rows.get_array_memory_size();
+                let window = self.windows.entry(end).or_default();
+                window.rows[input].push(rows);
+                window.saved[input] = window.rows[input].len();
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Operator for WindowJoin {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let told = Progress::read(state)?;
+        while let Some(rows) = state.next_rows()? {
+            self.take_back(&rows, &told)?;
+        }
+        self.progress = told.last();
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let Some(context) = &self.context else { return Ok(SnapshotProgress::Done) };
+        write_progress(out, context, self.progress)?;
+        // Batches never change and are shared, so this is no copy of rows.
+        self.unsaved.clear();
+        for window in self.windows.values_mut() {
+            for (input, rows) in window.rows.iter().enumerate() {
+                let saved = if out.kind() == SnapshotKind::Full { 0 } else { window.saved[input] };
+                self.unsaved.extend(rows[saved..].iter().map(|batch| (input, batch.clone())));
+                window.saved[input] = rows.len();
+            }
+        }
+        self.continue_snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let groups = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let mut parts: [Vec<RecordBatch>; 2] = [Vec::new(), Vec::new()];
+        let mut rows = 0;
+        while rows < PART_ROWS
+            && let Some((input, batch)) = self.unsaved.pop_front()
+        {
+            rows += batch.num_rows();
+            parts[input].push(batch);
+        }
+        for (input, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            let rows = concat_batches(&self.inputs[input].schema, part)?;
+            let key_groups = groups_of(&self.inputs[input].keys(&rows), groups)?;
+            out.rows(StateRows { table: TABLES[input].to_owned(), key_groups, rows, deleted: None });
+        }
+        Ok(if self.unsaved.is_empty() { SnapshotProgress::Done } else { SnapshotProgress::More })
+    }
+
     fn process(
         &mut self,
         input: usize,
@@ -183,7 +274,7 @@ impl Operator for WindowJoin {
                 }
                 Some(end) => {
                     self.bytes += rows.get_array_memory_size();
-                    self.windows.entry(end).or_default()[input].push(rows);
+                    self.windows.entry(end).or_default().rows[input].push(rows);
                 }
             }
         }
@@ -202,7 +293,7 @@ impl Operator for WindowJoin {
                 break;
             }
             let window = window.remove();
-            let held = window.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
+            let held = window.rows.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
             self.bytes = self.bytes.saturating_sub(held);
             self.join(&window, out)?;
         }

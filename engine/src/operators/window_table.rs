@@ -3,16 +3,18 @@
 use super::local_time::LocalTime;
 use super::rows::{Gather, MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
 use super::sessions::{Assigned, Session, Sessions};
+use super::snapshots::{PART_ROWS, Progress, state_rows, times, unknown_table, write_progress};
 use super::window_aggregate::timestamps;
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::plan::{TimeAttribute, WindowTableNode};
-use crate::state::KeyTable;
+use crate::state::{KeyTable, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::{Watermark, WindowSpec};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Adds `window_start`, `window_end` and `window_time` to the rows. TUMBLE, HOP and CUMULATE give a row for each
@@ -48,6 +50,9 @@ impl WindowTable {
                     batches: Batches::default(),
                     late_rows: 0,
                     scratch: Vec::new(),
+                    context: None,
+                    input,
+                    unsaved: Unsaved::default(),
                 }))
             }
             window => Windows::Aligned(Aligned { window, time: node.time, local, output }),
@@ -141,10 +146,23 @@ struct SessionRows {
     batches: Batches,
     late_rows: u64,
     scratch: Vec<u32>,
+    context: Option<OpenContext>,
+    input: SchemaRef,
+    unsaved: Unsaved,
+}
+
+/// State table of rows: start and end of the session, then the row. Written in full each time.
+const ROWS: &str = "rows";
+
+/// What the snapshot at hand still wants: batches never change and are shared, the lists of rows are copied.
+#[derive(Default)]
+struct Unsaved {
+    sessions: VecDeque<(Session, Vec<(usize, usize)>)>,
+    batches: Batches,
 }
 
 /// Batches that hold rows of open sessions, each kept until its last row is gone.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Batches {
     held: Vec<Option<(RecordBatch, usize)>>,
     /// Index of the first of `held`: indexes grow for ever, so that they tell the order of arrival.
@@ -258,6 +276,90 @@ impl SessionRows {
     }
 }
 
+impl SessionRows {
+    fn start_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let Some(context) = &self.context else { return Ok(SnapshotProgress::Done) };
+        out.full();
+        write_progress(out, context, self.sessions.progress)?;
+        let session = |slot: u32| (self.sessions.session(slot), self.rows[slot as usize].clone());
+        self.unsaved = Unsaved {
+            sessions: self.sessions.open_slots().map(session).collect(),
+            batches: self.batches.clone(),
+        };
+        self.continue_snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        let groups = self.context.as_ref().map_or(1, |c| c.max_parallelism);
+        let (mut starts, mut ends, mut picked) = (Vec::new(), Vec::new(), Vec::new());
+        while picked.len() < PART_ROWS
+            && let Some((session, mut rows)) = self.unsaved.sessions.pop_front()
+        {
+            let later = rows.split_off(rows.len().min(PART_ROWS));
+            starts.extend(std::iter::repeat_n(session.start, rows.len()));
+            ends.extend(std::iter::repeat_n(session.end, rows.len()));
+            picked.extend(rows);
+            if !later.is_empty() {
+                self.unsaved.sessions.push_front((session, later));
+            }
+        }
+        if !picked.is_empty() {
+            let (batches, picks) = self.unsaved.batches.gather(&picked);
+            let records = interleave_record_batch(&batches, &picks)?;
+            let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+            let mut columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from(starts)), Arc::new(Int64Array::from(ends))];
+            let width = keys.len();
+            columns.extend(keys);
+            columns.extend_from_slice(records.columns());
+            out.rows(state_rows(ROWS, columns, 2..2 + width, 2, groups)?);
+        }
+        if self.unsaved.sessions.is_empty() {
+            self.unsaved = Unsaved::default();
+            return Ok(SnapshotProgress::Done);
+        }
+        Ok(SnapshotProgress::More)
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let told = Progress::read(state)?;
+        while let Some(rows) = state.next_rows()? {
+            self.take_back(&rows)?;
+        }
+        self.sessions.progress = told.last();
+        Ok(())
+    }
+
+    fn take_back(&mut self, rows: &StateRows) -> Result<()> {
+        let records = &rows.rows;
+        if records.num_rows() == 0 {
+            return Ok(());
+        }
+        let first = 2 + self.keys.len();
+        let columns = records.columns().get(first..).unwrap_or_default();
+        let fits = columns.len() == self.input.fields().len()
+            && columns.iter().zip(self.input.fields()).all(|(c, f)| c.data_type() == f.data_type());
+        if rows.table != ROWS || !fits {
+            return Err(unknown_table(&rows.table, "a session window over these columns"));
+        }
+        let (starts, ends) = (times(records, 0)?, times(records, 1)?);
+        self.table.intern(&records.columns()[2..first], records.num_rows(), &mut self.scratch)?;
+        let index =
+            self.batches.add(RecordBatch::try_new(self.input.clone(), columns.to_vec())?, records.num_rows());
+        for (row, key) in self.scratch.iter().enumerate() {
+            let session = Session { start: starts.value(row), end: ends.value(row), key: *key };
+            let known = self.sessions.of_key(*key).iter().find(|s| self.sessions.session(**s) == session);
+            let slot = match known.copied() {
+                Some(slot) => slot,
+                None => self.sessions.put_back(session, &mut Vec::new()),
+            };
+            self.rows.resize_with(self.sessions.slots(), Vec::new);
+            self.rows[slot as usize].push((index, row));
+        }
+        Ok(())
+    }
+}
+
 impl Batches {
     /// The batches of `rows`, each once, and `rows` by position in them.
     fn gather(&self, rows: &[(usize, usize)]) -> (Vec<&RecordBatch>, Vec<(usize, usize)>) {
@@ -276,6 +378,34 @@ impl Batches {
 }
 
 impl Operator for WindowTable {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        if let Windows::Session(sessions) = &mut self.windows {
+            sessions.context = Some(context.clone());
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        match &mut self.windows {
+            Windows::Aligned(_) => Ok(()),
+            Windows::Session(sessions) => sessions.restore(state),
+        }
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        match &mut self.windows {
+            Windows::Aligned(_) => Ok(SnapshotProgress::Done),
+            Windows::Session(sessions) => sessions.start_snapshot(out),
+        }
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        match &mut self.windows {
+            Windows::Aligned(_) => Ok(SnapshotProgress::Done),
+            Windows::Session(sessions) => sessions.continue_snapshot(out),
+        }
+    }
+
     fn process(
         &mut self,
         _: usize,

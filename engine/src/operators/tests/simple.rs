@@ -52,8 +52,11 @@ fn union_passes_all_inputs_on_under_its_own_names() {
 fn limit_counts_over_batches_and_is_done() {
     let input = schema("v INT");
     let limit = LimitNode { skip: 2, fetch: Some(3) };
-    let mut h =
-        Harness::new(Limit::new(&limit, input.clone(), input.clone()).unwrap(), std::slice::from_ref(&input));
+    let make = {
+        let input = input.clone();
+        move || Limit::new(&limit, input.clone(), input.clone()).unwrap()
+    };
+    let mut h = Harness::restoring(make, std::slice::from_ref(&input), &[&[]]);
     h.rows("1").rows("2\n 3\n 4");
     assert!(!h.is_done());
     h.rows("5\n 6\n 7");
@@ -81,7 +84,11 @@ fn join(condition: Option<Arc<dyn PhysicalExpr>>) -> Harness {
     let inputs = [schema("k STRING, v INT, e TIMESTAMP"), schema("e TIMESTAMP, k STRING, w INT")];
     let node = WindowJoinNode { window_end: (2, 0), zone: None, keys: vec![(2, 0), (0, 1)], condition };
     let output = schema("k STRING, v INT, e TIMESTAMP, e2 TIMESTAMP, k2 STRING, w INT");
-    Harness::new(WindowJoin::new(&node, &inputs, output).unwrap(), &inputs)
+    let make = {
+        let inputs = inputs.clone();
+        move || WindowJoin::new(&node, &inputs, output.clone()).unwrap()
+    };
+    Harness::restoring(make, &inputs, &[&[2, 0], &[0, 1]])
 }
 
 #[test]

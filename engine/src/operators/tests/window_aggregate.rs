@@ -30,7 +30,11 @@ fn harness(input: &str, windows: WindowInput, keys: &[usize], output: &str, aggr
         aggregates: calls(aggregates, &output, keys.len()),
         properties: vec![WindowProperty::Start, WindowProperty::End],
     };
-    Harness::new(WindowAggregate::new(&node, input.clone(), output).unwrap(), &[input])
+    let make = {
+        let input = input.clone();
+        move || WindowAggregate::new(&node, input.clone(), output.clone()).unwrap()
+    };
+    Harness::restoring(make, &[input], &[keys])
 }
 
 /// Sums of the bids' prices, watermarks row by row.
@@ -311,7 +315,11 @@ fn zoned(window: WindowSpec, zone: Tz) -> Harness {
         aggregates: calls("count()", &output, 0),
         properties: vec![WindowProperty::Start, WindowProperty::End, WindowProperty::Rowtime],
     };
-    Harness::new(WindowAggregate::new(&node, input.clone(), output).unwrap(), &[input])
+    let make = {
+        let input = input.clone();
+        move || WindowAggregate::new(&node, input.clone(), output.clone()).unwrap()
+    };
+    Harness::restoring(make, &[input], &[&[]])
 }
 
 #[test]

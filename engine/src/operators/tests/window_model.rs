@@ -94,7 +94,7 @@ fn sorted(lines: &str) -> Vec<String> {
     lines
 }
 
-fn operator(spec: WindowSpec) -> Harness {
+fn operator(spec: WindowSpec, restoring: bool) -> Harness {
     let input = schema("ts TIMESTAMP, k STRING, v BIGINT");
     let output = schema("k STRING, n BIGINT, s BIGINT, min BIGINT, d BIGINT, start TIMESTAMP, end TIMESTAMP");
     let node = WindowAggregateNode {
@@ -103,7 +103,11 @@ fn operator(spec: WindowSpec) -> Harness {
         aggregates: calls("count(), sum(2), min(2), count(distinct 2)", &output, 1),
         properties: vec![WindowProperty::Start, WindowProperty::End],
     };
-    Harness::new(WindowAggregate::new(&node, input.clone(), output).unwrap(), &[input])
+    let make = {
+        let input = input.clone();
+        move || WindowAggregate::new(&node, input.clone(), output.clone()).unwrap()
+    };
+    if restoring { Harness::restoring(make, &[input], &[&[1]]) } else { Harness::new(make(), &[input]) }
 }
 
 fn events(rng: &mut SmallRng) -> Vec<Event> {
@@ -151,7 +155,7 @@ fn windows_agree_with_the_model_however_rows_are_batched() {
         for spec in specs(&mut rng) {
             let mut model =
                 Model { spec, windows: BTreeMap::new(), watermark: i64::MIN, late: 0, told: Vec::new() };
-            let mut h = operator(spec);
+            let mut h = operator(spec, round % 10 == 0);
             let mut told = String::new();
             let mut pending: Vec<String> = Vec::new();
             let batch_rows = [1, 5, usize::MAX][round % 3];

@@ -14,7 +14,11 @@ fn harness(window: WindowSpec, time: TimeAttribute, zone: Option<Tz>, keys: &[us
     let input = schema(&format!("ts {ltz}, k STRING"));
     let output = schema(&format!("ts {ltz}, k STRING, ws TIMESTAMP, we TIMESTAMP, wt {ltz}"));
     let node = WindowTableNode { window, time, keys: keys.to_vec(), zone };
-    Harness::new(WindowTable::new(&node, input.clone(), output).unwrap(), &[input])
+    let make = {
+        let input = input.clone();
+        move || WindowTable::new(&node, input.clone(), output.clone()).unwrap()
+    };
+    Harness::restoring(make, &[input], &[keys])
 }
 
 const ROWTIME: TimeAttribute = TimeAttribute::Rowtime { column: 0 };
