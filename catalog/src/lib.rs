@@ -5,6 +5,7 @@ mod definition;
 mod error;
 mod memory;
 mod name;
+mod overlay;
 mod sqlite;
 
 pub use definition::{
@@ -14,6 +15,7 @@ pub use definition::{
 pub use error::{CatalogError, ObjectKind, Result};
 pub use memory::MemoryCatalog;
 pub use name::{ObjectName, quote_identifier};
+pub use overlay::OverlayCatalog;
 pub use sqlite::SqliteCatalog;
 
 /// The database that always exists in every catalog.

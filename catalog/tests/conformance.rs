@@ -2,7 +2,7 @@
 
 use catalog::{
     Catalog, CatalogError, ColumnDefinition, ColumnKind, DatabaseDefinition, MemoryCatalog, Object,
-    ObjectKind, Options, PrimaryKey, SqliteCatalog, TableDefinition, ViewDefinition, WatermarkDefinition,
+    ObjectKind, Options, OverlayCatalog, PrimaryKey, SqliteCatalog, TableDefinition, ViewDefinition, WatermarkDefinition,
 };
 
 fn table() -> Object {
@@ -94,6 +94,11 @@ fn conforms(catalog: &dyn Catalog) {
 #[test]
 fn memory_conforms() {
     conforms(&MemoryCatalog::new("c"));
+}
+
+#[test]
+fn a_layer_over_another_conforms() {
+    conforms(&OverlayCatalog::new(std::sync::Arc::new(MemoryCatalog::new("c"))));
 }
 
 #[test]

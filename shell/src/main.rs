@@ -2,9 +2,12 @@
 
 mod args;
 mod commands;
+mod deploy;
 mod execute;
+mod host;
 mod input;
 mod interrupt;
+mod jobs;
 mod paragraph;
 mod render;
 mod repl;
@@ -41,15 +44,15 @@ const EXIT_INTERNAL: u8 = 101;
 const EXIT_FAILED: u8 = 1;
 
 fn run(args: args::Args) -> ExitCode {
-    let done = wiring::Process::start(&args).and_then(|mut process| match &args.command {
-        Some(args::Command::Run { files }) => script::run_files(&mut process, files),
-        Some(args::Command::Tour) => repl::tour(&mut process),
-        Some(args::Command::Completions { .. }) => Ok(()),
-        None => match &args.execute {
-            Some(sql) => script::run_text(&mut process, "-e", sql),
-            None => repl::open(&mut process),
-        },
-    });
+    let done = match &args.command {
+        Some(args::Command::Deploy(words)) => deploy::run(&args, words),
+        Some(args::Command::Jobs(server)) => jobs::list(&args, server),
+        Some(args::Command::Job { action }) => jobs::run(&args, action),
+        Some(args::Command::Server { dir, stop: true, .. }) => host::stop(dir),
+        Some(args::Command::Server { dir, listen, .. }) => host::serve(dir, *listen),
+        Some(args::Command::RunJob) => wiring::run_job(),
+        _ => work(&args),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(script::Failed::Shown) => ExitCode::from(EXIT_FAILED),
@@ -57,5 +60,19 @@ fn run(args: args::Args) -> ExitCode {
             render::error::print(&e, None);
             ExitCode::from(EXIT_FAILED)
         }
+    }
+}
+
+/// The shell and scripts.
+fn work(args: &args::Args) -> Result<(), script::Failed> {
+    let mut process = wiring::Process::start(args)?;
+    match &args.command {
+        Some(args::Command::Run { files }) => script::run_files(&mut process, files),
+        Some(args::Command::Tour) => repl::tour(&mut process),
+        None => match &args.execute {
+            Some(sql) => script::run_text(&mut process, "-e", sql),
+            None => repl::open(&mut process),
+        },
+        Some(_) => Ok(()),
     }
 }

@@ -8,6 +8,8 @@ use engine::error::{Location, Result, Span};
 pub struct Paragraph {
     /// The interpreter, for example `flink.ssql`; `None` without a header.
     pub interpreter: Option<String>,
+    /// The header's line, or the first line without one; from 1.
+    pub line: u32,
     /// What the header says.
     pub properties: Properties,
     /// The SQL, padded with blank lines so that places in it are places in the whole text.
@@ -43,15 +45,17 @@ pub struct Properties {
     pub threshold_ms: Option<u64>,
     /// `%flink.bsql`: batch mode.
     pub batch: bool,
+    /// `enabled=false`: not to be run.
+    pub disabled: bool,
 }
 
 /// Least `refreshInterval`, in milliseconds (the guide's advice).
 pub const LEAST_REFRESH_MS: u64 = 1000;
 
 impl Paragraph {
-    /// Whether there is nothing to execute: `%md` and empty ones.
+    /// Whether there is nothing to execute: `%md`, disabled and empty ones.
     pub fn is_skipped(&self) -> bool {
-        self.interpreter.as_deref() == Some("md") || self.sql.trim().is_empty()
+        self.properties.disabled || self.interpreter.as_deref() == Some("md") || self.sql.trim().is_empty()
     }
 }
 
@@ -60,7 +64,8 @@ impl Paragraph {
 /// Errors: an interpreter that is none of ours, a property that is none, each with its place.
 pub fn paragraphs(text: &str) -> Result<Vec<Paragraph>> {
     let mut paragraphs = Vec::new();
-    let mut current = Paragraph { interpreter: None, properties: Properties::default(), sql: String::new() };
+    let mut current =
+        Paragraph { interpreter: None, line: 1, properties: Properties::default(), sql: String::new() };
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         if !line.trim_start().starts_with('%') {
@@ -155,7 +160,13 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
         |message: String, hint: &str| Err(Error::user(message).with_hint(hint).at(Span { start, end }));
     let (name, arguments) = header.split_once('(').unwrap_or((header, ""));
     let name = name.trim().trim_start_matches('%').trim();
-    let mut properties = Properties::default();
+    let arguments = arguments.trim().strip_suffix(')').unwrap_or(arguments.trim());
+    let disabled = assignments(arguments).contains(&("enabled", "false"));
+    let mut properties = Properties { disabled, ..Properties::default() };
+    let line = start.line;
+    if disabled {
+        return Ok(Paragraph { interpreter: Some(name.to_string()), line, properties, sql: String::new() });
+    }
     match name {
         "flink.ssql" => properties.result_type = ResultType::Update,
         "flink.bsql" => properties.batch = true,
@@ -179,7 +190,6 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
             );
         }
     }
-    let arguments = arguments.trim().strip_suffix(')').unwrap_or(arguments.trim());
     for (key, value) in assignments(arguments) {
         let number = || value.parse::<u64>().ok().filter(|n| *n > 0);
         match key {
@@ -204,6 +214,8 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
                 None => return wrong(format!("threshold={value} is none."), "Write milliseconds: 3600000."),
             },
             "template" => properties.template = Some(value.to_string()),
+            "enabled" if value == "true" => {}
+            "enabled" => return wrong(format!("enabled={value} is none."), "Write enabled=false."),
             // Known to Studio, without effect here.
             "maxParallelism"
             | "jobName"
@@ -215,12 +227,12 @@ fn parse(header: &str, line: usize) -> Result<Paragraph> {
             _ => {
                 return wrong(
                     format!("`{key}` is no property of a paragraph."),
-                    "There are type, parallelism, refreshInterval, template and threshold.",
+                    "There are type, parallelism, refreshInterval, template, threshold and enabled.",
                 );
             }
         }
     }
-    Ok(Paragraph { interpreter: Some(name.to_string()), properties, sql: String::new() })
+    Ok(Paragraph { interpreter: Some(name.to_string()), line, properties, sql: String::new() })
 }
 
 /// `k=v, k=v`, where a value may hold commas: an entry begins only at a known-looking `key=`.

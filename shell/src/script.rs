@@ -35,7 +35,8 @@ pub fn run_files(process: &mut Process, files: &[PathBuf]) -> Result<(), Failed>
     Ok(())
 }
 
-fn read(file: &Path) -> Result<String, Failed> {
+/// A script's text.
+pub fn read(file: &Path) -> Result<String, Failed> {
     let bytes = std::fs::read(file).map_err(|e| {
         Error::user(format!("{} cannot be read: {e}.", file.display())).with_hint("Check the path.")
     })?;
@@ -71,7 +72,7 @@ pub fn run_text(process: &mut Process, origin: &str, text: &str) -> Result<(), F
 }
 
 /// Puts the values of `-D` in place of `${name}`; other `${…}` stay.
-fn substitute(text: &str, variables: &BTreeMap<String, String>) -> String {
+pub fn substitute(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {

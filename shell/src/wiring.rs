@@ -3,7 +3,7 @@
 use crate::args::{Args, Output};
 use crate::interrupt::Interrupt;
 use crate::script::Failed;
-use catalog::{Catalog, MemoryCatalog, SqliteCatalog};
+use catalog::{Catalog, DEFAULT_DATABASE, MemoryCatalog, OverlayCatalog, SqliteCatalog};
 use engine::runtime::JobHandle;
 use engine::session::SessionOptions;
 use engine::time::SystemClock;
@@ -40,20 +40,11 @@ pub struct Process {
 impl Process {
     /// Puts everything together as the command line says.
     pub fn start(args: &Args) -> Result<Self, Failed> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(ASYNC_THREADS)
-            .enable_all()
-            .build()
-            .map_err(|e| Error::external(format!("Threads cannot be started: {e}.")))?;
+        let runtime = async_threads()?;
         let interrupt = Interrupt::listen(runtime.handle());
         let data_folder = data_folder();
         let catalog = open_catalog(args, &data_folder)?;
-        let mut session = Session::new(SessionOptions {
-            catalogs: vec![catalog],
-            connectors: connectors::registry(),
-            clock: Arc::new(SystemClock),
-            runtime: runtime.handle().clone(),
-        });
+        let mut session = session(catalog, &runtime);
         let mut variables = BTreeMap::new();
         for (key, value) in &args.define {
             if engine::Config::is_known(key) {
@@ -81,8 +72,61 @@ impl Process {
     }
 }
 
+/// What plans a script without touching the user's catalog.
+pub struct Planner {
+    /// The session, over the layer.
+    pub session: Session,
+    /// The layer over the user's catalog.
+    pub catalog: Arc<OverlayCatalog>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Planner {
+    /// Over the catalog that the command line names.
+    pub fn new(args: &Args) -> Result<Self, Failed> {
+        let runtime = async_threads()?;
+        let catalog = Arc::new(OverlayCatalog::new(open_catalog(args, &data_folder())?));
+        let session = session(catalog.clone(), &runtime);
+        Ok(Self { session, catalog, _runtime: runtime })
+    }
+}
+
+/// `runnel run-job`: one job for a server.
+pub fn run_job() -> Result<(), Failed> {
+    let runtime = async_threads()?;
+    server::child::run(|task| {
+        let below = MemoryCatalog::new(DEFAULT_CATALOG);
+        for carried in &task.definition.objects {
+            if carried.database != DEFAULT_DATABASE && below.database(&carried.database).is_err() {
+                below.create_database(&carried.database, Default::default())?;
+            }
+            below.create_object(&carried.database, &carried.name, carried.object.clone())?;
+        }
+        let catalog: Arc<dyn Catalog> = Arc::new(OverlayCatalog::new(Arc::new(below)));
+        Ok(server::child::Equipment { session: session(catalog.clone(), &runtime), catalog })
+    })?;
+    Ok(())
+}
+
+fn session(catalog: Arc<dyn Catalog>, runtime: &tokio::runtime::Runtime) -> Session {
+    Session::new(SessionOptions {
+        catalogs: vec![catalog],
+        connectors: connectors::registry(),
+        clock: Arc::new(SystemClock),
+        runtime: runtime.handle().clone(),
+    })
+}
+
+fn async_threads() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(ASYNC_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::external(format!("Threads cannot be started: {e}.")))
+}
+
 /// `$XDG_DATA_HOME/runnel`, or `~/.local/share/runnel`.
-fn data_folder() -> PathBuf {
+pub fn data_folder() -> PathBuf {
     let xdg = std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".local/share"));
     xdg.or_else(home).unwrap_or_else(std::env::temp_dir).join("runnel")

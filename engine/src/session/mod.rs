@@ -104,6 +104,20 @@ impl Session {
         self.start(planned.stream, &format!("insert-into_{}", targets.join(","))).map(Outcome::Job)
     }
 
+    /// Executes several INSERTs (or statement sets) as one job.
+    ///
+    /// Errors: a statement that is none of these, and what the planner refuses.
+    pub fn execute_together(&mut self, pieces: &[Piece]) -> Result<Outcome> {
+        self.insert(&inserts_of(pieces)?)
+    }
+
+    /// Plans several INSERTs as one job without starting it: what EXPLAIN prints.
+    ///
+    /// Errors: as [`Session::execute_together`].
+    pub fn plan_together(&self, pieces: &[Piece]) -> Result<String> {
+        Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false))
+    }
+
     fn start(&self, plan: crate::plan::StreamPlan, default_name: &str) -> Result<JobHandle> {
         let name = self.config.get("pipeline.name").unwrap_or(default_name);
         let options = JobOptions {
@@ -258,6 +272,23 @@ impl Session {
             .map(|n| n.to_string())
             .collect()
     }
+}
+
+/// All INSERTs of several statements.
+fn inserts_of(pieces: &[Piece]) -> Result<Vec<Insert>> {
+    let mut inserts = Vec::new();
+    for piece in pieces {
+        match sql::parse(piece)? {
+            Statement::Insert(insert) => inserts.push(insert),
+            Statement::StatementSet(all) => inserts.extend(all),
+            _ => {
+                return Err(Error::user("Only INSERT statements can be one job.")
+                    .with_hint("Write INSERT INTO, or EXECUTE STATEMENT SET BEGIN … END.")
+                    .at(piece.span));
+            }
+        }
+    }
+    Ok(inserts)
 }
 
 /// Whether the options are those of a table written by Glue's own tools rather than by DDL.

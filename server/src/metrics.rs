@@ -1,0 +1,183 @@
+//! `/metrics`: Prometheus text, with Flink's names as the Studio guide lists them.
+
+use crate::host::Host;
+use crate::model::{JobState, Source, Summary};
+use std::fmt::Write;
+
+/// One metric: name, kind, help, and its value for a job; `None` leaves the job out.
+type JobMetric = (&'static str, &'static str, &'static str, fn(&Summary) -> Option<f64>);
+/// The same for a source of a job.
+type SourceMetric = (&'static str, &'static str, &'static str, fn(&Source) -> Option<f64>);
+
+/// Metrics of a whole job: the label `operator` is empty.
+const OF_JOBS: &[JobMetric] = &[
+    ("uptime", "gauge", "Time without interruption in ms; -1 when it does not run.", |j| {
+        Some(j.uptime_ms as f64)
+    }),
+    ("fullRestarts", "counter", "Restarts since the job was started.", |j| Some(j.restarts as f64)),
+    ("numRecordsIn", "counter", "Rows read by all sources.", |j| Some(j.progress.rows_in as f64)),
+    ("numRecordsOut", "counter", "Rows given to all sinks.", |j| Some(j.progress.rows_out as f64)),
+    ("numRecordsInPerSecond", "gauge", "Rows read a second.", |j| Some(j.progress.rows_in_per_second)),
+    ("numRecordsOutPerSecond", "gauge", "Rows given to sinks a second.", |j| {
+        Some(j.progress.rows_out_per_second)
+    }),
+    ("numLateRecordsDropped", "counter", "Rows dropped because their windows had fired.", |j| {
+        Some(j.progress.late_rows as f64)
+    }),
+    ("currentInputWatermark", "gauge", "Least watermark at the sinks in ms since the epoch.", |j| {
+        j.progress.watermark_ms.map(|w| w as f64)
+    }),
+    ("numberOfCompletedCheckpoints", "counter", "Complete checkpoints since the job was started.", |j| {
+        Some(j.checkpoints.completed as f64)
+    }),
+    ("numberOfFailedCheckpoints", "counter", "Failed checkpoints since the job was started.", |j| {
+        Some(j.checkpoints.failed as f64)
+    }),
+    ("lastCheckpointSize", "gauge", "Bytes of the last complete checkpoint.", |j| {
+        j.checkpoints.last.as_ref().map(|c| c.bytes as f64)
+    }),
+    ("lastCheckpointDuration", "gauge", "Time that the last complete checkpoint took in ms.", |j| {
+        j.checkpoints.last.as_ref().map(|c| c.duration_ms as f64)
+    }),
+    ("managedMemoryUsed", "gauge", "Bytes of keyed state in memory.", |j| {
+        (j.progress.memory_total > 0).then_some(j.progress.memory_used as f64)
+    }),
+    ("managedMemoryTotal", "gauge", "Memory budget of keyed state in bytes.", |j| {
+        (j.progress.memory_total > 0).then_some(j.progress.memory_total as f64)
+    }),
+];
+
+/// Metrics of each source: the label `operator` is its table.
+const OF_SOURCES: &[SourceMetric] = &[
+    ("numRecordsIn", "counter", "", |s| Some(s.rows as f64)),
+    ("bytesConsumed", "counter", "Bytes read.", |s| Some(s.bytes as f64)),
+    ("currentInputWatermark", "gauge", "", |s| s.watermark_ms.map(|w| w as f64)),
+    ("millisBehindLatest", "gauge", "How far reading is behind the stream's end in ms; -1 unknown.", |s| {
+        (s.connector == "kinesis").then_some(s.lag as f64)
+    }),
+    ("records_lag_max", "gauge", "Records by which reading is behind the topic's end; -1 unknown.", |s| {
+        s.connector.contains("kafka").then_some(s.lag as f64)
+    }),
+];
+
+/// States that are shown as `job_status{status="…"} 1`.
+const STATUS: &str = "job_status";
+
+/// The whole page.
+pub fn text(host: &Host) -> String {
+    let jobs = host.list();
+    let downtimes: Vec<i64> =
+        jobs.iter().map(|j| host.describe(&j.name).map_or(0, |d| d.downtime_ms)).collect();
+    let mut out = page(&jobs);
+    header(
+        &mut out,
+        "downtime",
+        "gauge",
+        "Time since the last failure in ms; 0 while it runs, -1 when it has ended.",
+    );
+    for (job, down_ms) in jobs.iter().zip(downtimes) {
+        let value = if job.status.is_final() { -1.0 } else { down_ms as f64 };
+        sample(&mut out, "downtime", job, "", value);
+    }
+    header(&mut out, "process_uptime_seconds", "gauge", "Time since the server was started.");
+    let _ = writeln!(out, "process_uptime_seconds {}", host.uptime_ms() as f64 / 1000.0);
+    out
+}
+
+fn page(jobs: &[Summary]) -> String {
+    let mut out = String::new();
+    for (name, kind, help, value) in OF_JOBS {
+        header(&mut out, name, kind, help);
+        for job in jobs {
+            if let Some(value) = value(job) {
+                sample(&mut out, name, job, "", value);
+            }
+            let Some((_, _, _, of_source)) = OF_SOURCES.iter().find(|m| m.0 == *name) else { continue };
+            for source in &job.progress.sources {
+                if let Some(value) = of_source(source) {
+                    sample(&mut out, name, job, &source.table, value);
+                }
+            }
+        }
+    }
+    for (name, kind, help, value) in OF_SOURCES.iter().filter(|m| !OF_JOBS.iter().any(|j| j.0 == m.0)) {
+        header(&mut out, name, kind, help);
+        for job in jobs {
+            for source in &job.progress.sources {
+                if let Some(value) = value(source) {
+                    sample(&mut out, name, job, &source.table, value);
+                }
+            }
+        }
+    }
+    header(&mut out, STATUS, "gauge", "1 for the state that the job is in.");
+    for job in jobs {
+        let _ = writeln!(
+            out,
+            "{STATUS}{{job=\"{}\",job_id=\"{}\",status=\"{}\"}} 1",
+            escaped(&job.name),
+            job.id,
+            JobState::word(job.status)
+        );
+    }
+    out
+}
+
+fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn sample(out: &mut String, name: &str, job: &Summary, operator: &str, value: f64) {
+    let (job_name, operator) = (escaped(&job.name), escaped(operator));
+    let _ =
+        writeln!(out, "{name}{{job=\"{job_name}\",job_id=\"{}\",operator=\"{operator}\"}} {value}", job.id);
+}
+
+/// A label's value.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Checkpoint, Checkpoints, Progress};
+
+    #[test]
+    fn names_are_flinks_and_labels_say_which_job_and_operator() {
+        let sources = vec![
+            Source { table: "c.d.k".into(), connector: "kafka".into(), rows: 3, lag: 9, ..Source::default() },
+            Source { table: "c.d.s".into(), connector: "kinesis".into(), lag: 70, ..Source::default() },
+        ];
+        let last = Some(Checkpoint { bytes: 5, duration_ms: 6, ..Checkpoint::default() });
+        let job = Summary {
+            id: "1".into(),
+            name: "a \"b\"".into(),
+            status: JobState::Running,
+            start_ms: 0,
+            uptime_ms: 10,
+            restarts: 2,
+            progress: Progress { rows_in: 3, watermark_ms: Some(77), sources, ..Progress::default() },
+            checkpoints: Checkpoints { failed: 1, last, ..Checkpoints::default() },
+        };
+        let text = page(&[job]);
+        for line in [
+            "uptime{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 10",
+            "numRecordsIn{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\"} 3",
+            "records_lag_max{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\"} 9",
+            "millisBehindLatest{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.s\"} 70",
+            "currentInputWatermark{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 77",
+            "fullRestarts{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 2",
+            "lastCheckpointSize{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 5",
+            "numberOfFailedCheckpoints{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 1",
+            "job_status{job=\"a \\\"b\\\"\",job_id=\"1\",status=\"RUNNING\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing:\n{text}");
+        }
+        for name in ["numRecordsIn", "currentInputWatermark"] {
+            let types = text.matches(&format!("# TYPE {name} ")).count();
+            assert_eq!(types, 1, "a metric is declared once: {name}");
+        }
+    }
+}
