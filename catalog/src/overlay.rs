@@ -91,6 +91,11 @@ impl Catalog for OverlayCatalog {
         self.above.create_database(name, definition)
     }
 
+    fn alter_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()> {
+        self.lift(name)?;
+        self.above.alter_database(name, definition)
+    }
+
     fn drop_database(&self, name: &str, cascade: bool) -> Result<()> {
         if !self.objects(name)?.is_empty() && !cascade {
             return Err(CatalogError::NotEmpty { name: name.to_string() });

@@ -30,6 +30,8 @@ pub enum Rule {
     DefinitionsFirst,
     /// INSERTs in one paragraph only.
     SingleJob,
+    /// No CREATE TABLE AS: it is definition and job at once.
+    CreateAs,
     /// At least one INSERT.
     NoJob,
     /// At least one paragraph with source code that is not disabled.
@@ -45,6 +47,7 @@ impl Rule {
             Self::PlainSelect => "plain-select",
             Self::DefinitionsFirst => "definitions-first",
             Self::SingleJob => "single-job",
+            Self::CreateAs => "create-as",
             Self::NoJob => "no-job",
             Self::NothingEnabled => "nothing-enabled",
         }
@@ -111,6 +114,14 @@ pub fn check(text: &str, strict: bool) -> Result<Script> {
                     "line {line}: the SELECT is left out: a deployed job has no screen (deploy rule `{}`).",
                     Rule::PlainSelect.name()
                 )),
+                Statement::CreateTable(create) if create.query.is_some() => {
+                    return Err(Rule::CreateAs.error(
+                        "A deployed script defines its table first and fills it then, not with one statement."
+                            .to_string(),
+                        "Write CREATE TABLE with its columns, then INSERT INTO it.",
+                        Some(first_words(&piece)),
+                    ));
+                }
                 other if defines(&other) => {
                     if has_insert {
                         return Err(Rule::DefinitionsFirst.error(
@@ -336,6 +347,14 @@ mod tests {
         }
         assert!(refused("", false).0.contains("nothing-enabled"));
         assert!(refused("-- only a comment\n", false).0.contains("nothing-enabled"));
+    }
+
+    #[test]
+    fn a_table_is_not_made_and_filled_at_once() {
+        let text = format!("{TABLES}CREATE TABLE c WITH ('connector' = 'print') AS SELECT x FROM a;");
+        let (message, line) = refused(&text, false);
+        assert!(message.ends_with("(deploy rule `create-as`)"), "{message}");
+        assert_eq!(line, 3);
     }
 
     #[test]
