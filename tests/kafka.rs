@@ -8,5 +8,7 @@ mod faults;
 mod reading;
 #[path = "kafka/support.rs"]
 mod support;
+#[path = "kafka/transactions.rs"]
+mod transactions;
 #[path = "kafka/writing.rs"]
 mod writing;

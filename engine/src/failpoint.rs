@@ -13,6 +13,12 @@ use std::time::Duration;
 
 /// Every place there is, so that a test can walk them all. A place that is not in this list cannot be armed.
 pub const NAMES: &[&str] = &[
+    // the Kafka sink: between flush and checkpoint, before a commit, and finishing what an earlier run prepared
+    "kafka.prepared",
+    "kafka.commit",
+    "kafka.recover-commit",
+    "kafka.recover-abort",
+    "kafka.recovered",
     // runtime: taking a checkpoint
     "checkpoint.trigger",
     "checkpoint.source-snapshot",

@@ -5,7 +5,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use catalog::{ObjectName, Options};
 use engine::connector::{
-    Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split, TableContext, Writer, WriterContext,
+    Metrics, Poll, Reader, ReaderContext, Sink, Source, SourceContext, Split, TableContext, Writer,
+    WriterContext,
 };
 use engine::error::{Error, Result};
 use engine::time::{Clock, SystemClock};
@@ -226,8 +227,8 @@ impl Table {
         Ok((kafka.source(&context)?, columns(&context)))
     }
 
-    /// A writer of the table, and the columns that it takes: physical, then metadata.
-    pub fn writer(&self) -> Result<(Box<dyn Writer>, SchemaRef)> {
+    /// The table as a sink, and the columns that it takes: physical, then metadata.
+    pub fn sink(&self) -> Result<(Arc<dyn Sink>, SchemaRef)> {
         let registry = connectors::registry();
         let kafka = registry.get("kafka")?;
         let types =
@@ -236,8 +237,13 @@ impl Table {
         let types = types.with("topic", "any").without("topic-pattern");
         let types = kafka.sink(&types.context(&[]))?.metadata();
         let context = self.context(&types);
-        let schema = columns(&context);
-        let writer = kafka.sink(&context)?.writer(WriterContext {
+        Ok((kafka.sink(&context)?, columns(&context)))
+    }
+
+    /// A writer of the table, and the columns that it takes.
+    pub fn writer(&self) -> Result<(Box<dyn Writer>, SchemaRef)> {
+        let (sink, schema) = self.sink()?;
+        let writer = sink.writer(WriterContext {
             schema: schema.clone(),
             runtime: RUNTIME.handle().clone(),
             clock: Arc::new(SystemClock),

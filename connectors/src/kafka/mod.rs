@@ -4,11 +4,14 @@ mod client;
 mod enumerator;
 mod metadata;
 mod options;
+mod producer;
 mod properties;
 mod queue;
 mod reader;
 mod sink;
 mod source;
+mod transactions;
+mod wire;
 
 use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
 use engine::error::{Error, Result};

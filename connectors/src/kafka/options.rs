@@ -4,7 +4,7 @@ use super::properties::Properties;
 use crate::formats::select::{ChosenFormat, all_help, choose, require};
 use crate::options::{OptionReader, option};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
-use engine::connector::{OptionHelp, TableContext};
+use engine::connector::{DeliveryGuarantee, OptionHelp, TableContext};
 use engine::error::{Error, Result, nearest};
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -80,8 +80,11 @@ pub(super) struct KafkaOptions {
     pub scan_parallelism: Option<usize>,
     pub sink_parallelism: Option<usize>,
     pub partitioner: Partitioner,
-    /// `sink.delivery-guarantee` is not `none`.
-    pub wait_for_acks: bool,
+    pub guarantee: DeliveryGuarantee,
+    /// `sink.transactional-id-prefix`; not empty with exactly-once.
+    pub id_prefix: String,
+    /// `sink.ignore-expired-transactions`.
+    pub ignore_expired: bool,
 }
 
 const STARTUP: [&str; 5] =
@@ -226,14 +229,20 @@ pub(super) fn help() -> Vec<OptionHelp> {
             "sink.delivery-guarantee",
             Some("at-least-once"),
             false,
-            "`at-least-once` waits for acknowledgements, `none` does not; `exactly-once` is not there yet.",
+            "`at-least-once` waits for acknowledgements, `none` does not; `exactly-once` writes transactions that are committed with their checkpoint.",
         ),
         option("sink.semantic", None, false, "Older name of `sink.delivery-guarantee`."),
         option(
             "sink.transactional-id-prefix",
             None,
             false,
-            "Needed by `exactly-once`, which is not there yet.",
+            "What transactional ids begin with; needed by `exactly-once`, and different for every job.",
+        ),
+        option(
+            "sink.ignore-expired-transactions",
+            Some("false"),
+            false,
+            "Whether a job is restored although a transaction of its checkpoint expired, and its records are lost.",
         ),
         option("sink.parallelism", None, false, "Number of writers."),
         option("property-version", Some("1"), false, "Version of these options; `1` is the only one."),
@@ -288,6 +297,14 @@ impl KafkaOptions {
             _ => None,
         };
         let has_key = key.is_some();
+        let guarantee = guarantee(&reader)?;
+        let id_prefix = reader.get("sink.transactional-id-prefix").unwrap_or("").to_string();
+        if guarantee == DeliveryGuarantee::ExactlyOnce && id_prefix.is_empty() {
+            return Err(Error::user(
+                "sink.transactional-id-prefix must be specified when using DeliveryGuarantee.EXACTLY_ONCE.",
+            )
+            .with_hint("Add 'sink.transactional-id-prefix' = '…' with a name that no other job uses."));
+        }
         Ok(Self {
             topics,
             properties,
@@ -300,7 +317,9 @@ impl KafkaOptions {
             scan_parallelism: parallelism(&reader, "scan.parallelism")?,
             sink_parallelism: parallelism(&reader, "sink.parallelism")?,
             partitioner: partitioner(&reader, has_key)?,
-            wait_for_acks: guarantee(&reader)?,
+            guarantee,
+            id_prefix,
+            ignore_expired: reader.boolean("sink.ignore-expired-transactions")?,
         })
     }
 
@@ -470,16 +489,13 @@ fn partitioner(reader: &OptionReader<'_>, has_key: bool) -> Result<Partitioner> 
     }
 }
 
-fn guarantee(reader: &OptionReader<'_>) -> Result<bool> {
+fn guarantee(reader: &OptionReader<'_>) -> Result<DeliveryGuarantee> {
     let key = if reader.get("sink.semantic").is_some() { "sink.semantic" } else { "sink.delivery-guarantee" };
-    match reader.choice(key, &["none", "at-least-once", "exactly-once"])? {
-        Some(0) => Ok(false),
-        Some(2) => Err(Error::unsupported(
-            format!("'{key}' = 'exactly-once'"),
-            "It needs checkpoints, which come next; use 'at-least-once', the default.",
-        )),
-        _ => Ok(true),
-    }
+    Ok(match reader.choice(key, &["none", "at-least-once", "exactly-once"])? {
+        Some(0) => DeliveryGuarantee::None,
+        Some(2) => DeliveryGuarantee::ExactlyOnce,
+        _ => DeliveryGuarantee::AtLeastOnce,
+    })
 }
 
 #[cfg(test)]

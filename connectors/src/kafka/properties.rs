@@ -1,6 +1,7 @@
 //! `properties.*`: the Java client's keys that Flink users write, as librdkafka's. Keys that mean nothing outside
 //! the JVM are dropped, those that would change what happens are refused with the way out.
 
+use super::wire::Security;
 use catalog::Options;
 use engine::error::{Error, Result, nearest};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -27,6 +28,9 @@ const FETCH_BACKOFF_MS: &str = "10";
 
 /// How long a record may wait for its acknowledgement, as in Java.
 const DELIVERY_TIMEOUT_MS: &str = "120000";
+
+/// After how long the coordinator takes back a transaction that is not ended, as Flink sets it.
+const TRANSACTION_TIMEOUT_MS: i64 = 3_600_000;
 
 /// Settings of a JVM client without a meaning here.
 const IGNORED: &[&str] = &[
@@ -135,6 +139,15 @@ impl Properties {
                     native
                         .insert("queue.buffering.max.kbytes".to_string(), (bytes / 1024).max(1).to_string());
                 }
+                "transactional.id" => {
+                    return Err(Error::user("'properties.transactional.id' is chosen by Runnel.").with_hint(
+                        "Write 'sink.delivery-guarantee' = 'exactly-once' and 'sink.transactional-id-prefix'.",
+                    ));
+                }
+                "transaction.timeout.ms" => {
+                    let ms: i32 = value.parse().map_err(|_| number(key))?;
+                    native.insert(key.clone(), ms.to_string());
+                }
                 "client.id.prefix" => {
                     native.insert("client.id".to_string(), value.to_string());
                 }
@@ -237,6 +250,34 @@ impl Properties {
         config
     }
 
+    /// Settings of a writer of transactions under `id`.
+    pub(super) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut config = self.producer();
+        let timeout = self.transaction_timeout_ms();
+        config.set("transactional.id", id);
+        config.set("transaction.timeout.ms", timeout.to_string());
+        // The client wants a record's time to end before its transaction's.
+        for key in ["delivery.timeout.ms", "message.timeout.ms"] {
+            if config.get(key).and_then(|v| v.parse::<i64>().ok()).is_some_and(|ms| ms == 0 || ms > timeout) {
+                config.set(key, timeout.to_string());
+            }
+        }
+        config
+    }
+
+    /// `transaction.timeout.ms`: Flink's hour unless it is set.
+    pub(super) fn transaction_timeout_ms(&self) -> i64 {
+        let given = self.native.get("transaction.timeout.ms");
+        given.and_then(|v| v.parse().ok()).unwrap_or(TRANSACTION_TIMEOUT_MS)
+    }
+
+    /// How connections besides librdkafka's are made.
+    ///
+    /// Errors: settings that only librdkafka can serve.
+    pub(super) fn security(&self) -> Result<Security> {
+        Security::new(&self.native)
+    }
+
     fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (key, value) in &self.native {
@@ -322,6 +363,7 @@ const KNOWN: &[&str] = &[
     "ssl.truststore.location",
     "ssl.truststore.password",
     "ssl.truststore.type",
+    "transaction.timeout.ms",
 ];
 
 fn number(key: &str) -> Error {

@@ -1,8 +1,9 @@
 //! `KafkaSink`: rows to records, and the writer that waits until the brokers have them.
 
-use super::client::{Trouble, meaning_of, refused, setting, shorten, unreachable};
 use super::metadata::{Meta, headers_type};
 use super::options::{KafkaOptions, Partitioner, Topics};
+use super::producer::Outlet;
+use super::transactions::{self, Pool};
 use crate::formats::{Encoder, Payloads};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, MapArray, RecordBatch, RecordBatchOptions, StringArray,
@@ -11,29 +12,16 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 use chrono_tz::Tz;
-use engine::connector::{Metrics, Sink, TableContext, Writer, WriterContext};
+use engine::connector::{
+    Committable, DeliveryGuarantee, Metrics, RecoverContext, Sink, TableContext, Writer, WriterContext,
+};
 use engine::error::{Error, Result};
 use engine::message::ChangeBatch;
 use engine::plan::ChangelogMode;
-use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long a broker that creates topics by itself may take for it.
-const CREATE_WAIT: Duration = Duration::from_secs(3);
-
-/// How long one look at the acknowledgements takes while the buffer is full or being flushed. librdkafka takes
-/// that long even when the last one comes earlier.
-const ACK_WAIT: Duration = Duration::from_millis(2);
-
-/// Pause before a topic is looked up again.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+use std::sync::Arc;
 
 /// Records between two looks at the acknowledgements.
 const RECORDS_PER_POLL: usize = 1024;
@@ -60,7 +48,7 @@ pub(super) fn check(options: &KafkaOptions, table: &TableContext) -> Result<()> 
         ))
         .with_hint("Name one topic, or add a column `topic` STRING METADATA that holds it."));
     }
-    Ok(())
+    if options.guarantee == DeliveryGuarantee::ExactlyOnce { transactions::check(options) } else { Ok(()) }
 }
 
 impl Sink for KafkaSink {
@@ -78,7 +66,11 @@ impl Sink for KafkaSink {
         if let Some(key) = &o.key {
             text += &format!(", key=[{}], key-format=[{}]", key.columns.join(", "), key.format.name());
         }
-        let guarantee = if o.wait_for_acks { "at-least-once" } else { "none" };
+        let guarantee = match o.guarantee {
+            DeliveryGuarantee::None => "none",
+            DeliveryGuarantee::AtLeastOnce => "at-least-once",
+            DeliveryGuarantee::ExactlyOnce => "exactly-once",
+        };
         text + &format!(", guarantee=[{guarantee}])")
     }
 
@@ -86,76 +78,16 @@ impl Sink for KafkaSink {
         self.options.sink_parallelism
     }
 
+    fn delivery_guarantee(&self) -> DeliveryGuarantee {
+        self.options.guarantee
+    }
+
+    fn recover(&self, context: &RecoverContext, prepared: &[Committable]) -> Result<()> {
+        transactions::recover(&self.options, context, prepared)
+    }
+
     fn writer(&self, context: WriterContext) -> Result<Box<dyn Writer>> {
         Ok(Box::new(KafkaWriter::new(self, context)?))
-    }
-}
-
-/// What the brokers answered, collected while the producer is polled.
-#[derive(Debug, Default)]
-struct Reports(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    failed: Option<Failed>,
-    failures: u64,
-    trouble: Trouble,
-}
-
-#[derive(Debug)]
-struct Failed {
-    topic: String,
-    partition: i32,
-    bytes: usize,
-    code: Option<RDKafkaErrorCode>,
-    text: String,
-}
-
-impl Reports {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let mut state = self.state();
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => state.trouble.all_down = true,
-            code => {
-                state.trouble.hopeless |= matches!(
-                    code,
-                    Some(
-                        RDKafkaErrorCode::Authentication
-                            | RDKafkaErrorCode::SSL
-                            | RDKafkaErrorCode::SaslAuthenticationFailed
-                    )
-                );
-                state.trouble.reason = Some(shorten(reason));
-            }
-        }
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            let mut state = self.state();
-            state.failures += 1;
-            if state.failed.is_none() {
-                state.failed = Some(Failed {
-                    topic: message.topic().to_string(),
-                    partition: message.partition(),
-                    bytes: message.payload_len(),
-                    code: error.rdkafka_error_code(),
-                    text: meaning_of(error),
-                });
-            }
-        }
     }
 }
 
@@ -166,9 +98,26 @@ struct KeyEncoder {
     payloads: Payloads,
 }
 
+/// Where records go.
+enum Way {
+    /// Readers see them at once.
+    Plain(Outlet),
+    /// Readers see them when their checkpoint is complete.
+    Transactions(Box<Pool>),
+}
+
+impl Way {
+    fn outlet(&self) -> &Outlet {
+        match self {
+            Self::Plain(outlet) => outlet,
+            Self::Transactions(pool) => pool.outlet(),
+        }
+    }
+}
+
 /// Writes records. Each record's acknowledgement is looked at; a failed one fails the next call.
 struct KafkaWriter {
-    producer: BaseProducer<Reports>,
+    way: Way,
     options: Arc<KafkaOptions>,
     encoder: Box<dyn Encoder>,
     columns: Vec<usize>,
@@ -209,11 +158,14 @@ impl KafkaWriter {
                 payloads: Payloads::default(),
             }),
         };
-        let config = options.properties.producer();
-        let producer =
-            BaseProducer::from_config_and_context(&config, Reports::default()).map_err(|e| setting(&e))?;
+        let way = match options.guarantee {
+            DeliveryGuarantee::ExactlyOnce => {
+                Way::Transactions(Box::new(Pool::open(options.clone(), &context.operator_id, context.task)?))
+            }
+            _ => Way::Plain(Outlet::new(options.clone(), &options.properties.producer())?),
+        };
         let mut writer = Self {
-            producer,
+            way,
             encoder,
             columns: places(&options.value_schema)?,
             schema: options.value_schema.clone(),
@@ -235,93 +187,13 @@ impl KafkaWriter {
         Ok(writer)
     }
 
-    /// Looks a topic up; a broker that creates topics does so now.
+    /// Looks a topic up, once.
     fn find(&mut self, topic: &str) -> Result<()> {
-        if self.partitions.contains_key(topic) {
-            return Ok(());
+        if !self.partitions.contains_key(topic) {
+            let partitions = self.way.outlet().find(topic)?;
+            self.partitions.insert(topic.to_string(), partitions);
         }
-        let timeout = self.options.properties.api_timeout();
-        let begin = Instant::now();
-        loop {
-            let left = timeout.saturating_sub(begin.elapsed());
-            let wait = Duration::from_secs(1).min(left).max(RETRY_PAUSE);
-            let error = match self.producer.client().fetch_metadata(Some(topic), wait) {
-                Ok(metadata) => {
-                    let found = metadata.topics().iter().find(|t| t.name() == topic);
-                    match found.map(|t| (t.partitions().len(), t.error())) {
-                        Some((n, None)) if n > 0 => {
-                            self.partitions.insert(topic.to_string(), i32::try_from(n).unwrap_or(i32::MAX));
-                            return Ok(());
-                        }
-                        Some((_, Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED))) => {
-                            return Err(Error::user(format!(
-                                "Kafka refuses: this user may not write topic '{topic}'."
-                            )));
-                        }
-                        _ if begin.elapsed() >= CREATE_WAIT => return Err(self.missing(topic)),
-                        _ => None,
-                    }
-                }
-                Err(error) => Some(error),
-            };
-            self.producer.poll(Duration::ZERO);
-            if let Some(error) = error {
-                if let Some(error) = refused(&error) {
-                    return Err(error);
-                }
-                let trouble = self.producer.context().state().trouble.clone();
-                if trouble.hopeless || begin.elapsed() >= timeout {
-                    let brokers = self.options.properties.brokers();
-                    return Err(unreachable(brokers, begin.elapsed(), &trouble, &error));
-                }
-            }
-            self.producer.poll(RETRY_PAUSE);
-        }
-    }
-
-    fn missing(&self, topic: &str) -> Error {
-        let brokers = self.options.properties.brokers();
-        let metadata = self.producer.client().fetch_metadata(None, CREATE_WAIT);
-        let names = metadata.map(|m| m.topics().iter().map(|t| t.name().to_string()).collect::<Vec<_>>());
-        let names = names.unwrap_or_default();
-        let nearest = engine::error::nearest(topic, names.iter().map(String::as_str).filter(|n| *n != topic));
-        Error::user(format!("Kafka ({brokers}) has no topic '{topic}' to write to, and does not create it."))
-            .with_hint(nearest.map_or_else(
-                || format!("Create it, for example with `kafka-topics.sh --create --topic {topic}`."),
-                |n| format!("Did you mean '{n}'?"),
-            ))
-    }
-
-    /// The error of the first record that the brokers did not take, if there was one.
-    fn check(&self) -> Result<()> {
-        let mut state = self.producer.context().state();
-        let Some(failed) = state.failed.take() else { return Ok(()) };
-        let more = match std::mem::take(&mut state.failures) {
-            0 | 1 => String::new(),
-            n => format!(" ({} more records failed too)", n - 1),
-        };
-        let reason = match (&failed.code, &state.trouble.reason) {
-            (Some(RDKafkaErrorCode::MessageTimedOut), Some(reason)) => format!("{} ({reason})", failed.text),
-            _ => failed.text.clone(),
-        };
-        let place = match failed.partition {
-            p if p >= 0 => format!("partition {p} of Kafka topic '{}'", failed.topic),
-            _ => format!("Kafka topic '{}'", failed.topic),
-        };
-        let error = Error::external(format!("A record for {place} was not written: {reason}{more}."));
-        Err(match failed.code {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => error
-                .with_hint(format!(
-                    "It has {} bytes; the topic's 'max.message.bytes' and the broker's 'message.max.bytes' say how many \
-                     it takes.",
-                    failed.bytes
-                ))
-                .permanent(),
-            Some(RDKafkaErrorCode::MessageTimedOut) => {
-                error.with_hint("'properties.delivery.timeout.ms' says how long a record may wait.")
-            }
-            _ => error,
-        })
+        Ok(())
     }
 
     /// The topic of a row, which its metadata column names.
@@ -345,58 +217,14 @@ impl KafkaWriter {
         self.find(topic)?;
         Ok(topic)
     }
-
-    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
-        let bytes = record.payload.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len);
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => {
-                    Metrics::add(&self.metrics.bytes, bytes);
-                    return Ok(());
-                }
-                Err((error, again)) => match error.rdkafka_error_code() {
-                    // Ends: records that wait too long fail, which `check` sees.
-                    Some(RDKafkaErrorCode::QueueFull) => {
-                        record = again;
-                        self.producer.poll(ACK_WAIT);
-                        self.check()?;
-                    }
-                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                        return Err(Error::user(format!(
-                            "A row makes a Kafka record of {bytes} bytes; {} are allowed.",
-                            self.options.properties.max_record_bytes()
-                        ))
-                        .with_hint(
-                            "Raise 'properties.max.request.size' (and the topic's 'max.message.bytes').",
-                        ));
-                    }
-                    _ => {
-                        self.check()?;
-                        let text = meaning_of(&error);
-                        return Err(Error::external(format!(
-                            "A record for Kafka topic '{}' was not written: {text}.",
-                            again.topic
-                        )));
-                    }
-                },
-            }
-        }
-    }
-
-    fn wait(&self) -> Result<()> {
-        // Ends: librdkafka gives up records after `delivery.timeout.ms`.
-        while self.producer.in_flight_count() > 0 {
-            // Says only whether some are left.
-            let _ = self.producer.flush(ACK_WAIT);
-            self.check()?;
-        }
-        self.check()
-    }
 }
 
 impl Writer for KafkaWriter {
     fn write(&mut self, batch: ChangeBatch) -> Result<()> {
-        self.check()?;
+        self.way.outlet().check()?;
+        if let Way::Transactions(pool) = &mut self.way {
+            pool.begin()?;
+        }
         let rows = batch.num_rows();
         let values = project(&batch, &self.columns, &self.schema)?;
         let mut payloads = std::mem::take(&mut self.payloads);
@@ -438,27 +266,50 @@ impl Writer for KafkaWriter {
             if let Some(column) = headers.as_ref().filter(|h| h.is_valid(row)) {
                 record = record.headers(owned_headers(column.as_map(), row));
             }
-            self.send(record)?;
+            let bytes = self.way.outlet().send(record)?;
+            Metrics::add(&self.metrics.bytes, bytes);
             if row % RECORDS_PER_POLL == RECORDS_PER_POLL - 1 {
-                self.producer.poll(Duration::ZERO);
+                self.way.outlet().poll();
             }
         }
         Metrics::add(&self.metrics.records, rows);
         self.payloads = payloads;
-        self.producer.poll(Duration::ZERO);
-        self.check()
+        self.way.outlet().poll();
+        self.way.outlet().check()
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.options.wait_for_acks {
-            return self.wait();
+        let outlet = self.way.outlet();
+        // Records of a transaction are awaited when it is prepared.
+        if self.options.guarantee == DeliveryGuarantee::AtLeastOnce {
+            return outlet.wait();
         }
-        self.producer.poll(Duration::ZERO);
-        self.check()
+        outlet.poll();
+        outlet.check()
+    }
+
+    fn prepare_commit(&mut self, checkpoint_id: u64) -> Result<Vec<Committable>> {
+        match &mut self.way {
+            Way::Plain(_) => {
+                self.flush()?;
+                Ok(Vec::new())
+            }
+            Way::Transactions(pool) => pool.prepare(checkpoint_id),
+        }
+    }
+
+    fn commit(&mut self, checkpoint_id: u64) -> Result<()> {
+        match &mut self.way {
+            Way::Plain(_) => Ok(()),
+            Way::Transactions(pool) => pool.commit(checkpoint_id),
+        }
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.wait()
+        match &mut self.way {
+            Way::Plain(outlet) => outlet.wait(),
+            Way::Transactions(pool) => pool.finish(),
+        }
     }
 }
 
