@@ -1,6 +1,8 @@
 //! Checkpoints at rest: the manifest, the files of state, where they are kept, and how they are read again.
 
 mod compare;
+#[cfg(test)]
+mod crash_tests;
 mod manifest;
 mod place;
 mod state_file;

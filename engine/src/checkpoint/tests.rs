@@ -20,13 +20,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 const GROUPS: usize = 128;
 
-fn handle() -> Handle {
+pub(super) fn handle() -> Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let start = || Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     RUNTIME.get_or_init(start).handle().clone()
 }
 
-fn open(root: &Path) -> CheckpointStorage {
+pub(super) fn open(root: &Path) -> CheckpointStorage {
     CheckpointStorage::open(root.to_str().unwrap(), &handle()).unwrap()
 }
 
@@ -115,13 +115,13 @@ fn keyed(rng: &mut SmallRng, table: &str, rows: usize, groups: std::ops::Range<u
     }
 }
 
-fn unkeyed(value: i64) -> StateRows {
+pub(super) fn unkeyed(value: i64) -> StateRows {
     let rows = RecordBatch::try_from_iter([("v", column(Int64Array::from(vec![value])))]).unwrap();
     StateRows { table: "global".into(), key_groups: None, rows, deleted: None }
 }
 
 /// Each row as a text with its table, key group and deletion: what must come back.
-fn texts(rows: &[StateRows]) -> Vec<String> {
+pub(super) fn texts(rows: &[StateRows]) -> Vec<String> {
     let mut out = Vec::new();
     for part in rows {
         for row in 0..part.rows.num_rows() {
@@ -136,7 +136,12 @@ fn texts(rows: &[StateRows]) -> Vec<String> {
     out
 }
 
-fn read(storage: &CheckpointStorage, entry: &OperatorEntry, task: usize, of: usize) -> Vec<StateRows> {
+pub(super) fn read(
+    storage: &CheckpointStorage,
+    entry: &OperatorEntry,
+    task: usize,
+    of: usize,
+) -> Vec<StateRows> {
     let mut reader = storage.reader(entry, groups_of(task, GROUPS, of), task, of).unwrap();
     std::iter::from_fn(|| reader.next_rows().unwrap()).collect()
 }
@@ -166,7 +171,7 @@ fn manifest(checkpoint_id: u64, operators: Vec<OperatorEntry>) -> Manifest {
 }
 
 /// A checkpoint of one task with a small file.
-fn small(storage: &CheckpointStorage, checkpoint: u64, value: i64) -> Manifest {
+pub(super) fn small(storage: &CheckpointStorage, checkpoint: u64, value: i64) -> Manifest {
     let values = [("progress".to_string(), value.to_string().into_bytes())];
     let file = storage.write_state(checkpoint, &id(), 0, 1, &[unkeyed(value)], &values, SnapshotKind::Full);
     let manifest = manifest(checkpoint, vec![entry(vec![vec![file.unwrap()]])]);
@@ -447,7 +452,7 @@ fn savepoints_are_by_themselves_and_read_by_any_of_their_names() {
 }
 
 /// A checkpoint that adds a file of changes to those of `base`.
-fn grown(storage: &CheckpointStorage, base: &Manifest, checkpoint: u64) -> Manifest {
+pub(super) fn grown(storage: &CheckpointStorage, base: &Manifest, checkpoint: u64) -> Manifest {
     let file = storage
         .write_state(checkpoint, &id(), 0, 1, &[unkeyed(checkpoint as i64)], &[], SnapshotKind::Delta)
         .unwrap();
