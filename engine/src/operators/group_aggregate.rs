@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// every row, and from these two columns the changes are picked.
 pub struct GroupAggregate {
     keys: Vec<usize>,
-    aggregates: Aggregates,
+    aggregates: Arc<Aggregates>,
     retracts: bool,
     update_before: bool,
     at_end_only: bool,
@@ -38,6 +38,13 @@ struct Groups {
     /// Rows of each group.
     counts: Vec<i64>,
     accumulators: Accumulators,
+    aggregates: Arc<Aggregates>,
+}
+
+impl Groups {
+    fn new(aggregates: &Arc<Aggregates>) -> Result<Self> {
+        Ok(Self { counts: Vec::new(), accumulators: aggregates.make()?, aggregates: Arc::clone(aggregates) })
+    }
 }
 
 impl Payload for Groups {
@@ -75,6 +82,10 @@ impl Payload for Groups {
     fn size(&self) -> usize {
         self.counts.len() * 8 + aggregates::size(&self.accumulators)
     }
+
+    fn fresh(&self) -> Result<Self> {
+        Self::new(&self.aggregates)
+    }
 }
 
 impl GroupAggregate {
@@ -82,15 +93,11 @@ impl GroupAggregate {
     ///
     /// Errors: an aggregate, or a key's type, that cannot be run.
     pub fn new(node: &GroupAggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let aggregates = Aggregates::new(&node.aggregates, &input, node.retracts)?;
+        let aggregates = Arc::new(Aggregates::new(&node.aggregates, &input, node.retracts)?);
         let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
         Ok(Self {
             keys: node.keys.clone(),
-            store: GroupStore::new(
-                "groups",
-                &types,
-                Groups { counts: Vec::new(), accumulators: aggregates.make()? },
-            )?,
+            store: GroupStore::new("groups", &types, Groups::new(&aggregates)?)?,
             aggregates,
             retracts: node.retracts,
             update_before: node.update_before,
@@ -279,7 +286,10 @@ impl Operator for GroupAggregate {
             // The aggregate of no rows is a row.
             self.store.touch(&[], 1, context.now_ms, &mut self.groups)?;
         }
-        self.emit_all(&self.store.groups(), out)
+        while let Some(groups) = self.store.drain()? {
+            self.emit_all(&groups, out)?;
+        }
+        Ok(())
     }
 
     fn status(&self) -> OperatorStatus {

@@ -1,8 +1,10 @@
 //! One memory budget for the keyed state of a process.
 
+use super::spill::Disk;
+use crate::error::Result;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Bytes that keyed state may take in memory, shared by all operators of a process; beyond it, state goes to files
 /// below `spill_dir`.
@@ -11,12 +13,13 @@ pub struct MemoryBudget {
     total: usize,
     used: AtomicUsize,
     spill_dir: PathBuf,
+    disk: Mutex<Weak<Disk>>,
 }
 
 impl MemoryBudget {
     /// `total` bytes; files go below `spill_dir`, which need not exist yet.
     pub fn new(total: usize, spill_dir: PathBuf) -> Arc<Self> {
-        Arc::new(Self { total, used: AtomicUsize::new(0), spill_dir })
+        Arc::new(Self { total, used: AtomicUsize::new(0), spill_dir, disk: Mutex::default() })
     }
 
     /// No limit.
@@ -37,6 +40,19 @@ impl MemoryBudget {
     /// Where state that does not fit goes: local files, removed when the process ends well and at its next start.
     pub fn spill_dir(&self) -> &Path {
         &self.spill_dir
+    }
+
+    /// What stores spill to: one for all that spill at the same time.
+    ///
+    /// Errors: no files can be made there.
+    pub(super) fn disk(&self) -> Result<Arc<Disk>> {
+        let mut shared = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(disk) = shared.upgrade() {
+            return Ok(disk);
+        }
+        let disk = Arc::new(Disk::open(&self.spill_dir)?);
+        *shared = Arc::downgrade(&disk);
+        Ok(disk)
     }
 
     /// A holder whose use was `before` bytes now uses `now`. Tells how many bytes it should give up: its share of

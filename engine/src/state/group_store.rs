@@ -6,10 +6,11 @@ use super::budget::MemoryBudget;
 use super::key_group;
 use super::key_table::KeyTable;
 use super::snapshot::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
+use super::spill::{Header, Loaded, Spill, SpillReader, can_spill};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::take_record_batch;
+use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -19,8 +20,14 @@ const PART_BYTES: usize = 512 << 10;
 const PART_GROUPS: (usize, usize) = (64, 8192);
 /// Most keys taken away since the last snapshot that are remembered one by one; beyond, the next snapshot is full.
 const MAX_DELETED: usize = 1 << 20;
-/// Groups that are looked at for their age with each batch.
-const SWEEP_GROUPS: usize = 256;
+/// Groups that are looked at for their age with each batch, in memory and on disk.
+const SWEEP_GROUPS: (usize, usize) = (256, 32);
+/// Groups that are moved to disk at once.
+const SPILL_GROUPS: usize = 4096;
+/// Groups that are read back from disk at once when all are wanted.
+const DRAIN_GROUPS: usize = 8192;
+/// Bytes of freed places that are not worth moving all groups for.
+const SPARE_BYTES: usize = 1 << 20;
 /// The time of a group that was restored without one: it counts as touched when time is next known.
 const UNKNOWN_TIME: i64 = i64::MAX;
 /// Name of the column of times.
@@ -43,6 +50,11 @@ pub trait Payload: Send {
 
     /// Bytes held, estimated.
     fn size(&self) -> usize;
+
+    /// An empty one of the same kind.
+    fn fresh(&self) -> Result<Self>
+    where
+        Self: Sized;
 }
 
 /// What a store needs to know of its operator.
@@ -87,6 +99,17 @@ pub struct GroupStore<P> {
     table: KeyTable,
     payload: P,
     schema: SchemaRef,
+    /// Groups that are not in memory.
+    spill: Option<Spill>,
+    /// Groups that were used since the search for groups to spill last came by.
+    recent: Bits,
+    spill_hand: u32,
+    /// How far the search for old groups on disk has come.
+    disk_hand: Vec<u8>,
+    /// All groups are being taken out.
+    draining: Option<Option<SpillReader>>,
+    /// Number of snapshots begun, plus one: the time of changes.
+    epoch: u32,
     /// When each group was last touched. Empty without a time to live.
     touched: Vec<i64>,
     /// Groups that were touched since the last snapshot.
@@ -115,6 +138,10 @@ struct Giving {
     saved: Vec<StateRows>,
     deleted: KeyTable,
     deleted_given: usize,
+    /// The groups on disk at the barrier.
+    spilled: Option<SpillReader>,
+    /// The epoch that the barrier has ended.
+    epoch: u32,
 }
 
 impl<P: Payload> GroupStore<P> {
@@ -144,6 +171,12 @@ impl<P: Payload> GroupStore<P> {
             table,
             payload,
             schema: Arc::new(Schema::new(fields)),
+            spill: None,
+            recent: Bits::default(),
+            spill_hand: 0,
+            disk_hand: Vec::new(),
+            draining: None,
+            epoch: 1,
             touched: Vec::new(),
             dirty: Bits::default(),
             persisted: Bits::default(),
@@ -183,7 +216,7 @@ impl<P: Payload> GroupStore<P> {
 
     /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.table.is_empty() && self.spill.as_ref().is_none_or(|s| s.len() == 0)
     }
 
     /// The keys of `groups` as columns.
@@ -191,9 +224,28 @@ impl<P: Payload> GroupStore<P> {
         self.table.keys(groups)
     }
 
-    /// Group indexes in use.
-    pub fn groups(&self) -> Vec<u32> {
-        self.table.groups().collect()
+    /// Takes all groups out, some with each call: they can be read until the next one. `None` at the end. Nothing
+    /// else may be done with the store afterwards.
+    pub fn drain(&mut self) -> Result<Option<Vec<u32>>> {
+        let groups: Vec<u32> = self.table.groups().collect();
+        let Some(mut reader) = self.draining.take() else {
+            self.draining = Some(self.spill.as_ref().map(|s| s.reader(None)));
+            return Ok(Some(groups));
+        };
+        self.save(&groups)?;
+        self.forget(&groups);
+        let loaded = match (&self.spill, &mut reader) {
+            (Some(spill), Some(reader)) => spill.read(reader, DRAIN_GROUPS)?,
+            _ => None,
+        };
+        self.draining = Some(reader);
+        let Some(loaded) = loaded else { return Ok(None) };
+        let mut groups = Vec::new();
+        self.table.intern(&loaded.keys, loaded.headers.len(), &mut groups)?;
+        self.payload.resize(self.table.slots());
+        self.touched.resize(if self.has_ttl() { self.table.slots() } else { 0 }, UNKNOWN_TIME);
+        self.payload.merge(&loaded.states, &groups)?;
+        Ok(Some(groups))
     }
 
     /// The group of each of `rows` rows of `keys` into `groups` (cleared first), to be changed at `now_ms`.
@@ -209,23 +261,88 @@ impl<P: Payload> GroupStore<P> {
         if self.has_ttl() {
             self.touched.resize(self.table.slots(), UNKNOWN_TIME);
             self.table.added().iter().for_each(|g| self.touched[*g as usize] = now_ms);
+        }
+        self.load()?;
+        if self.has_ttl() {
             self.expire(groups, now_ms)?;
         }
         self.mark(groups, now_ms)
     }
 
+    /// Brings those of the groups just added that are on disk into memory. Tells which.
+    fn load(&mut self) -> Result<Vec<u32>> {
+        let Some(spill) = &mut self.spill else { return Ok(Vec::new()) };
+        let added = self.table.added();
+        let hashes = self.table.hashes(added);
+        let (groups, hashes): (Vec<u32>, Vec<u64>) =
+            added.iter().copied().zip(hashes).filter(|(_, hash)| spill.may_hold(*hash)).unzip();
+        if groups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (rows, loaded) = spill.take(&hashes, &self.table.keys(&groups)?)?;
+        let groups: Vec<u32> = rows.iter().map(|row| groups[*row as usize]).collect();
+        self.payload.merge(&loaded.states, &groups)?;
+        for (group, header) in groups.iter().zip(&loaded.headers) {
+            if self.context.ttl_ms > 0 {
+                self.touched[*group as usize] = header.touched;
+            }
+            if self.context.tracks {
+                if header.epoch == self.epoch {
+                    self.dirty.insert(*group);
+                }
+                if self.is_persisted(header) {
+                    self.persisted.insert(*group);
+                }
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Whether a snapshot holds the spilled group: at the latest the one that has ended the epoch of its change.
+    fn is_persisted(&self, header: &Header) -> bool {
+        header.persisted || header.epoch < self.epoch
+    }
+
     /// The group of each of `rows` rows of `keys`, to be read: `None` for keys that are not there, or too old.
     pub fn find(&mut self, keys: &[ArrayRef], rows: usize, now_ms: i64) -> Result<Vec<Option<u32>>> {
-        let mut groups = self.table.find(keys, rows)?;
+        let mut groups = match self.spill.as_ref().is_some_and(|s| s.len() > 0) {
+            false => self.table.find(keys, rows)?,
+            true => self.find_spilled(keys, rows)?,
+        };
         if self.has_ttl() {
             groups.iter_mut().for_each(|g| *g = g.filter(|g| !self.is_old(*g, now_ms)));
         }
+        groups.iter().flatten().for_each(|g| {
+            self.recent.insert(*g);
+        });
         Ok(groups)
+    }
+
+    fn find_spilled(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
+        let mut groups = Vec::new();
+        self.table.intern(keys, rows, &mut groups)?;
+        self.payload.resize(self.table.slots());
+        if self.has_ttl() {
+            self.touched.resize(self.table.slots(), UNKNOWN_TIME);
+        }
+        let mut unknown = Bits::default();
+        self.table.added().to_vec().into_iter().for_each(|g| {
+            unknown.insert(g);
+        });
+        self.load()?.into_iter().for_each(|g| {
+            unknown.remove(g);
+        });
+        let gone: Vec<u32> = unknown.iter_from(0).collect();
+        self.forget(&gone);
+        Ok(groups.into_iter().map(|g| (!unknown.contains(g)).then_some(g)).collect())
     }
 
     /// Groups that were found are going to be changed at `now_ms`.
     pub fn mark(&mut self, groups: &[u32], now_ms: i64) -> Result<()> {
         self.save(groups)?;
+        groups.iter().for_each(|g| {
+            self.recent.insert(*g);
+        });
         if self.has_ttl() {
             groups.iter().for_each(|g| self.touched[*g as usize] = now_ms);
         }
@@ -262,18 +379,22 @@ impl<P: Payload> GroupStore<P> {
         gone.sort_unstable();
         gone.dedup();
         self.save(&gone)?;
-        if self.context.tracks {
-            let known: Vec<u32> = gone.iter().copied().filter(|g| self.persisted.contains(*g)).collect();
-            if self.deleted.len() + known.len() > MAX_DELETED {
-                self.deleted = self.deleted.new_like();
-                self.wants_full = true;
-            } else if !self.wants_full {
-                let mut scratch = Vec::new();
-                self.deleted.intern_table(&self.table, &known, &mut scratch);
-            }
+        let known: Vec<u32> = gone.iter().copied().filter(|g| self.persisted.contains(*g)).collect();
+        if self.remembers(known.len()) {
+            self.deleted.intern_table(&self.table, &known, &mut Vec::new());
         }
         self.forget(&gone);
         Ok(())
+    }
+
+    /// Whether `more` keys that are taken away are to be remembered. If they would be too many, the next snapshot
+    /// is full instead.
+    fn remembers(&mut self, more: usize) -> bool {
+        if self.context.tracks && self.deleted.len() + more > MAX_DELETED {
+            self.deleted = self.deleted.new_like();
+            self.wants_full = true;
+        }
+        self.context.tracks && !self.wants_full
     }
 
     /// Drops `groups`, which are in use, from memory.
@@ -282,25 +403,146 @@ impl<P: Payload> GroupStore<P> {
             self.payload.clear(*group);
             self.dirty.remove(*group);
             self.persisted.remove(*group);
+            self.recent.remove(*group);
         }
         self.table.remove(groups.iter().copied());
     }
 
     /// The batch is done.
+    ///
+    /// Errors: state that has no room in memory cannot be put on disk.
     pub fn settle(&mut self, now_ms: i64) -> Result<()> {
         if self.has_ttl() {
             self.sweep(now_ms)?;
         }
-        let size = self.size();
-        self.context.memory.account(self.accounted, size);
-        self.accounted = size;
+        self.make_room()
+    }
+
+    /// Tells the budget what is held, and spills what it wants to have back.
+    fn make_room(&mut self) -> Result<()> {
+        let held = self.held();
+        let over = self.context.memory.account(self.accounted, held);
+        self.accounted = held;
+        if over == 0 || self.table.width() == 0 {
+            return Ok(());
+        }
+        let live = self.table.len();
+        let share = (live as u128 * over as u128).div_ceil(held.max(1) as u128) as usize;
+        // A little more, so that not every batch has to spill.
+        self.evict((share + (live / 64).min(SPILL_GROUPS)).min(live))?;
+        if self.giving.is_none() && self.spare_bytes() > SPARE_BYTES.max(self.groups_bytes() / 2) {
+            self.compact()?;
+        }
+        let held = self.held();
+        self.context.memory.account(self.accounted, held);
+        self.accounted = held;
+        Ok(())
+    }
+
+    /// Bytes of all places for groups, in use or free.
+    fn groups_bytes(&self) -> usize {
+        self.table.size() + self.payload.size()
+    }
+
+    /// Bytes of free places.
+    fn spare_bytes(&self) -> usize {
+        let slots = self.table.slots().max(1);
+        (self.groups_bytes() as u128 * (slots - self.table.len()) as u128 / slots as u128) as usize
+    }
+
+    /// Bytes in use: free places are taken by new groups before there are more.
+    fn held(&self) -> usize {
+        self.size() - self.spare_bytes()
+    }
+
+    /// Moves `count` groups to disk: those that were not used for longest, about (second chance).
+    fn evict(&mut self, count: usize) -> Result<()> {
+        if !can_spill(self.schema.fields().iter().map(|f| f.data_type())) {
+            return Ok(());
+        }
+        let slots = self.table.slots() as u32;
+        let mut victims = Bits::default();
+        let mut found = 0;
+        for _ in 0..2 * u64::from(slots) {
+            if found == count {
+                break;
+            }
+            let group = self.spill_hand;
+            self.spill_hand = if group + 1 >= slots { 0 } else { group + 1 };
+            if self.table.live().contains(group) && !self.recent.remove(group) && victims.insert(group) {
+                found += 1;
+            }
+        }
+        let victims: Vec<u32> = victims.iter_from(0).collect();
+        victims.chunks(SPILL_GROUPS).try_for_each(|groups| self.spill(groups))
+    }
+
+    fn spill(&mut self, groups: &[u32]) -> Result<()> {
+        self.save(groups)?;
+        let hashes: Vec<u64> = self.table.hashes(groups).collect();
+        let header = |g: &u32| Header {
+            epoch: if self.dirty.contains(*g) { self.epoch } else { 0 },
+            persisted: self.persisted.contains(*g),
+            touched: self.touched.get(*g as usize).copied().unwrap_or(UNKNOWN_TIME),
+        };
+        let headers: Vec<Header> = groups.iter().map(header).collect();
+        let (keys, states) = (self.table.keys(groups)?, self.payload.state(groups)?);
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            none => {
+                let types: Vec<DataType> =
+                    self.schema.fields().iter().map(|f| f.data_type().clone()).collect();
+                let (key_types, state_types) = types.split_at(self.table.width());
+                let memory = &self.context.memory;
+                let disk = memory.disk()?;
+                none.insert(Spill::new(disk, &self.name, key_types, &state_types[1..], memory.total())?)
+            }
+        };
+        let mut refused = spill.put(&hashes, &keys, &states, &headers)?.into_iter().peekable();
+        let spilled = groups.iter().enumerate().filter(|(row, _)| refused.next_if_eq(row).is_none());
+        let spilled: Vec<u32> = spilled.map(|(_, g)| *g).collect();
+        self.forget(&spilled);
+        Ok(())
+    }
+
+    /// Moves all groups together, so that free places give their memory back.
+    fn compact(&mut self) -> Result<()> {
+        let (mut table, mut payload) = (self.table.new_like(), self.payload.fresh()?);
+        let (mut dirty, mut persisted, mut recent) = (Bits::default(), Bits::default(), Bits::default());
+        let mut touched = Vec::new();
+        let mut into = Vec::new();
+        let groups: Vec<u32> = self.table.groups().collect();
+        for groups in groups.chunks(SPILL_GROUPS) {
+            table.intern_table(&self.table, groups, &mut into);
+            payload.resize(table.slots());
+            payload.merge(&self.payload.state(groups)?, &into)?;
+            for (from, to) in groups.iter().zip(&into) {
+                self.payload.clear(*from);
+                for (old, new) in [
+                    (&self.dirty, &mut dirty),
+                    (&self.persisted, &mut persisted),
+                    (&self.recent, &mut recent),
+                ] {
+                    if old.contains(*from) {
+                        new.insert(*to);
+                    }
+                }
+                if let Some(time) = self.touched.get(*from as usize) {
+                    touched.resize(table.slots(), UNKNOWN_TIME);
+                    touched[*to as usize] = *time;
+                }
+            }
+        }
+        (self.table, self.payload, self.touched) = (table, payload, touched);
+        (self.dirty, self.persisted, self.recent) = (dirty, persisted, recent);
+        (self.hand, self.spill_hand) = (0, 0);
         Ok(())
     }
 
     /// Takes old groups away, some of them each time.
     fn sweep(&mut self, now_ms: i64) -> Result<()> {
         let slots = self.table.slots() as u32;
-        let end = self.hand.saturating_add(SWEEP_GROUPS as u32).min(slots);
+        let end = self.hand.saturating_add(SWEEP_GROUPS.0 as u32).min(slots);
         let mut old = Vec::new();
         for group in self.hand..end {
             if !self.table.live().contains(group) {
@@ -314,7 +556,27 @@ impl<P: Payload> GroupStore<P> {
             }
         }
         self.hand = if end == slots { 0 } else { end };
-        self.remove(old)
+        self.remove(old)?;
+        self.sweep_disk(now_ms)
+    }
+
+    fn sweep_disk(&mut self, now_ms: i64) -> Result<()> {
+        let Some(spill) = self.spill.as_mut().filter(|s| s.len() > 0) else { return Ok(()) };
+        let mut reader = spill.reader_from(std::mem::take(&mut self.disk_hand));
+        let read = spill.read(&mut reader, SWEEP_GROUPS.1)?;
+        self.disk_hand = reader.into_next();
+        let Some(Loaded { headers, keys, .. }) = read else { return Ok(()) };
+        let ttl = i64::try_from(self.context.ttl_ms).unwrap_or(i64::MAX);
+        let old = |h: &Header| h.touched.saturating_add(ttl) <= now_ms;
+        let rows: Vec<u32> = (0..headers.len() as u32).filter(|row| old(&headers[*row as usize])).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // They are loaded and taken away as any other: so the next snapshot knows.
+        let rows = UInt32Array::from(rows);
+        let keys = keys.iter().map(|k| Ok(take(k, &rows, None)?)).collect::<Result<Vec<_>>>()?;
+        let groups = self.find_spilled(&keys, rows.len())?;
+        self.remove(groups.into_iter().flatten())
     }
 
     /// Bytes held in memory, estimated.
@@ -328,8 +590,15 @@ impl<P: Payload> GroupStore<P> {
             + self.touched.len() * 8
             + self.dirty.size()
             + self.persisted.size()
+            + self.recent.size()
             + self.deleted.size()
+            + self.spill.as_ref().map_or(0, Spill::size)
             + giving
+    }
+
+    /// Bytes of state on disk, before compression.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spill.as_ref().map_or(0, Spill::bytes)
     }
 
     /// Keeps the state of those `groups` that the snapshot at hand has still to give, before they change.
@@ -374,8 +643,11 @@ impl<P: Payload> GroupStore<P> {
     /// A barrier has come: begins a snapshot and gives its first part.
     pub fn snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
         // One that was never given to its end has left out changes that no later one would hold.
-        let full = self.giving.take().is_some() || self.wants_full || !self.context.tracks;
-        if full {
+        let abandoned = self.giving.take();
+        if let (Some(abandoned), Some(spill)) = (&abandoned, &self.spill) {
+            spill.forget_changes(abandoned.epoch)?;
+        }
+        if abandoned.is_some() || self.wants_full || !self.context.tracks {
             out.full();
         }
         let deleted = std::mem::replace(&mut self.deleted, self.table.new_like());
@@ -387,8 +659,11 @@ impl<P: Payload> GroupStore<P> {
             saved: Vec::new(),
             deleted: if full { self.table.new_like() } else { deleted },
             deleted_given: 0,
+            spilled: self.spill.as_ref().map(|s| s.reader((!full).then_some(self.epoch))),
+            epoch: self.epoch,
         });
         if self.context.tracks {
+            self.epoch += 1;
             self.persisted = self.table.live().clone();
             self.wants_full = false;
         }
@@ -426,7 +701,40 @@ impl<P: Payload> GroupStore<P> {
             });
             out.rows(self.rows(&groups)?);
         }
-        Ok(if groups.len() < part { SnapshotProgress::Done } else { SnapshotProgress::More })
+        if groups.len() == part {
+            return Ok(SnapshotProgress::More);
+        }
+        let (Some(spill), Some(reader)) = (&self.spill, &mut giving.spilled) else {
+            return Ok(SnapshotProgress::Done);
+        };
+        Ok(match spill.read(reader, part)? {
+            None => {
+                if self.context.tracks {
+                    spill.forget_changes(giving.epoch)?;
+                }
+                SnapshotProgress::Done
+            }
+            Some(loaded) => {
+                out.rows(self.spilled_rows(loaded)?);
+                SnapshotProgress::More
+            }
+        })
+    }
+
+    fn spilled_rows(&self, loaded: Loaded) -> Result<StateRows> {
+        let Loaded { headers, keys, states } = loaded;
+        let mut key_groups = Vec::new();
+        key_group::key_groups(&keys, self.context.max_parallelism, &mut key_groups)?;
+        let mut columns = keys;
+        let times = headers.iter().map(|h| Some(h.touched).filter(|t| *t != UNKNOWN_TIME));
+        columns.push(Arc::new(Int64Array::from_iter(times)));
+        columns.extend(states);
+        Ok(StateRows {
+            table: self.name.clone(),
+            key_groups: Some(key_groups),
+            rows: RecordBatch::try_new(self.schema.clone(), columns)?,
+            deleted: None,
+        })
     }
 
     fn deleted_rows(&self, deleted: &KeyTable, groups: &[u32]) -> Result<StateRows> {
@@ -456,6 +764,11 @@ impl<P: Payload> GroupStore<P> {
         let mut groups = Vec::new();
         self.table.intern(&records.columns()[..width], records.num_rows(), &mut groups)?;
         self.payload.resize(self.table.slots());
+        if self.has_ttl() {
+            self.touched.resize(self.table.slots(), UNKNOWN_TIME);
+        }
+        // Older rows of the same keys.
+        self.load()?;
         // Of rows with the same key, the last counts.
         let mut seen = Bits::default();
         let mut last: Vec<u32> =
@@ -471,7 +784,6 @@ impl<P: Payload> GroupStore<P> {
         };
         self.payload.merge(&records.columns()[width + 1..], &into)?;
         if self.has_ttl() {
-            self.touched.resize(self.table.slots(), UNKNOWN_TIME);
             let times = records.column(width).as_primitive::<Int64Type>();
             for (time, group) in times.iter().zip(&into) {
                 self.touched[*group as usize] = time.unwrap_or(UNKNOWN_TIME);
@@ -480,10 +792,7 @@ impl<P: Payload> GroupStore<P> {
         let gone: Vec<u32> = gone.iter().map(|row| groups[*row as usize]).collect();
         self.forget(&gone);
         self.wants_full = true;
-        let size = self.size();
-        self.context.memory.account(self.accounted, size);
-        self.accounted = size;
-        Ok(())
+        self.make_room()
     }
 
     fn check(&self, rows: &StateRows) -> Result<()> {

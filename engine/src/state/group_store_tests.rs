@@ -42,6 +42,10 @@ impl Payload for Lists {
     fn size(&self) -> usize {
         self.0.iter().map(|l| 24 + l.len() * 8).sum()
     }
+
+    fn fresh(&self) -> Result<Self> {
+        Ok(Self::default())
+    }
 }
 
 type Model = BTreeMap<Option<String>, (Vec<i64>, i64)>;
@@ -60,13 +64,18 @@ fn store(memory: &Arc<MemoryBudget>, ttl_ms: u64) -> GroupStore<Lists> {
     store
 }
 
-/// What a store holds, without changing it.
+/// What a store holds; it is empty afterwards.
 fn contents(store: &mut GroupStore<Lists>) -> BTreeMap<Option<String>, Vec<i64>> {
-    let groups = store.groups();
-    let keys = store.keys(&groups).unwrap();
-    let keys = keys[0].as_string::<i32>();
-    let key = |row: usize| keys.is_valid(row).then(|| keys.value(row).to_owned());
-    groups.iter().enumerate().map(|(row, g)| (key(row), store.payload().0[*g as usize].clone())).collect()
+    let mut all = BTreeMap::new();
+    while let Some(groups) = store.drain().unwrap() {
+        let keys = store.keys(&groups).unwrap();
+        let keys = keys[0].as_string::<i32>();
+        for (row, group) in groups.iter().enumerate() {
+            let key = keys.is_valid(row).then(|| keys.value(row).to_owned());
+            assert!(all.insert(key, store.payload().0[*group as usize].clone()).is_none(), "twice");
+        }
+    }
+    all
 }
 
 fn run(seed: u64, memory: &Arc<MemoryBudget>, ttl_ms: u64, keys: u32) {
@@ -156,7 +165,9 @@ fn check_restored(
 ) {
     let mut all = BTreeMap::new();
     for task in 0..parallelism {
-        let mut restored = store(memory, ttl_ms);
+        // Opening the disk takes long: one task restores beyond the budget, the others within.
+        let unlimited = MemoryBudget::unlimited();
+        let mut restored = store(if parallelism == 1 { memory } else { &unlimited }, ttl_ms);
         restored.restore(&mut kept.reader(task, parallelism, MAX_PARALLELISM)).unwrap();
         for (key, value) in contents(&mut restored) {
             let column: ArrayRef = Arc::new(StringArray::from(vec![key.clone()]));
@@ -188,6 +199,59 @@ fn what_is_old_was_never_there() {
     for seed in 20..32 {
         run(seed, &MemoryBudget::unlimited(), 500, [20, 300, 5_000][seed as usize % 3]);
     }
+}
+
+/// A budget that holds a small part of the state, so that groups come and go between memory and disk.
+fn tiny() -> (tempfile::TempDir, Arc<MemoryBudget>) {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = MemoryBudget::new(20_000, dir.path().to_path_buf());
+    (dir, memory)
+}
+
+#[test]
+fn what_does_not_fit_is_on_disk() {
+    for seed in 40..42 {
+        let (dir, memory) = tiny();
+        run(seed, &memory, 0, [300, 5_000][seed as usize % 2]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "files are left");
+    }
+}
+
+#[test]
+fn what_is_old_is_gone_from_disk_too() {
+    for seed in 50..52 {
+        let (_dir, memory) = tiny();
+        run(seed, &memory, 1_000, [300, 5_000][seed as usize % 2]);
+    }
+}
+
+/// State of ten times the budget: memory stays near it, and every value is right.
+#[test]
+fn ten_times_the_budget_stays_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let memory = MemoryBudget::new(1 << 20, dir.path().to_path_buf());
+    let mut tested = store(&memory, 0);
+    let (mut groups, mut most) = (Vec::new(), 0);
+    const KEYS: i64 = 100_000;
+    for round in 0..2 {
+        for first in (0..KEYS).step_by(2_000) {
+            let keys: ArrayRef =
+                Arc::new(StringArray::from_iter_values((first..first + 2_000).map(|i| format!("key {i}"))));
+            tested.touch(&[keys], 2_000, 0, &mut groups).unwrap();
+            for (i, group) in groups.iter().enumerate() {
+                let list = &mut tested.payload_mut().0[*group as usize];
+                assert_eq!(list.len(), round);
+                list.push(first + i as i64);
+            }
+            tested.settle(0).unwrap();
+            most = most.max(tested.size());
+        }
+    }
+    assert!(most < 2 << 20, "{most}");
+    assert!(tested.spilled_bytes() > 4 << 20, "{}", tested.spilled_bytes());
+    let all = contents(&mut tested);
+    assert_eq!(all.len(), KEYS as usize);
+    assert!(all.values().all(|v| v.len() == 2 && v[0] == v[1]));
 }
 
 #[test]

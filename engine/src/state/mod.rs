@@ -14,6 +14,7 @@ mod row_store;
 #[cfg(test)]
 mod row_store_tests;
 mod snapshot;
+mod spill;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -114,6 +114,8 @@ impl RowStore {
     }
 
     /// Begins to read the rows of each of `rows` keys.
+    ///
+    /// Errors: rows cannot be read back from disk.
     pub fn probe(&mut self, keys: &[ArrayRef], rows: usize, now_ms: i64) -> Result<Probe> {
         let groups = self.store.find(keys, rows, now_ms)?;
         let groups = groups.into_iter().map(|g| g.unwrap_or(NONE)).collect();
@@ -193,6 +195,11 @@ impl RowStore {
     /// Bytes held in memory, estimated.
     pub fn size(&self) -> usize {
         self.store.size()
+    }
+
+    /// Bytes of rows on disk, before compression.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.store.spilled_bytes()
     }
 
     /// See `GroupStore::snapshot`.
@@ -297,13 +304,7 @@ impl Rows {
         self.index.find(hash, same).copied()
     }
 
-    fn append(
-        &mut self,
-        columns: &[ArrayRef],
-        groups: &[u32],
-        numbers: &[i32],
-        times: &[i64],
-    ) -> Result<()> {
+    fn append(&mut self, columns: &[ArrayRef], groups: &[u32], numbers: &[i32], times: &[i64]) -> Result<()> {
         let rows = self.converter.convert_columns(columns)?;
         for (i, group) in groups.iter().enumerate() {
             // Without columns all rows are equal, and none has bytes.
@@ -516,5 +517,9 @@ impl Payload for Rows {
             + self.heads.len() * size_of::<Head>()
             + self.index.capacity() * 6
             + self.bytes.len()
+    }
+
+    fn fresh(&self) -> Result<Self> {
+        Self::new(self.schema.clone())
     }
 }

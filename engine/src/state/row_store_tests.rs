@@ -118,7 +118,7 @@ fn run(seed: u64, memory: &Arc<MemoryBudget>, ttl: u64, key_count: i32) {
             let all: Vec<i32> = (0..key_count).collect();
             let mut restored = Vec::new();
             for task in 0..3 {
-                let mut other = store(memory, ttl);
+                let mut other = store(&MemoryBudget::unlimited(), ttl);
                 other.restore(&mut kept.reader(task, 3, MAX_PARALLELISM)).unwrap();
                 restored.extend(read(&mut other, &all, now).into_iter().map(|(i, row, n, _)| (i, row, n)));
             }
@@ -141,6 +141,15 @@ fn rows_come_back_in_their_order() {
 fn each_row_has_its_own_time_to_live() {
     for seed in 10..18 {
         run(seed, &MemoryBudget::unlimited(), 400, [3, 60][seed as usize % 2]);
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_on_disk() {
+    for seed in [20, 21, 23] {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = MemoryBudget::new(20_000, dir.path().to_path_buf());
+        run(seed, &memory, [0, 400][seed as usize % 2], [60, 500][seed as usize / 2 % 2]);
     }
 }
 
