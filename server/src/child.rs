@@ -217,8 +217,8 @@ impl Runner {
             skipped_rows: progress.skipped_rows,
             watermark_ms: progress.watermark.map(|w| w.0),
             open_windows: progress.open_windows,
-            memory_used: 0,
-            memory_total: 0,
+            memory_used: progress.memory_used,
+            memory_total: progress.memory_total,
             sources: progress.sources.iter().map(|s| self.source(s)).collect(),
             silence: progress.silence,
         };

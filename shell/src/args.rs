@@ -33,6 +33,11 @@ pub struct Args {
     #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = key_value, global = true)]
     pub define: Vec<(String, String)>,
 
+    /// Memory for keyed state, such as `512 mb`; what is beyond it goes to local disk [default: 512 mb]. The same as
+    /// -D taskmanager.memory.managed.size=SIZE.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub memory: Option<u64>,
+
     /// File of the catalog that remembers tables and views, or `memory` for one that forgets
     /// [default: $RUNNEL_CATALOG, else ~/.local/share/runnel/catalog.db].
     #[arg(long, value_name = "FILE", global = true)]
@@ -43,6 +48,16 @@ pub struct Args {
     pub command: Option<Command>,
 }
 
+impl Args {
+    /// `--memory`, before or after `run`.
+    pub fn memory(&self) -> Option<u64> {
+        match &self.command {
+            Some(Command::Run { memory: Some(memory), .. }) => Some(*memory),
+            _ => self.memory,
+        }
+    }
+}
+
 /// Ways in besides the shell.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -51,6 +66,9 @@ pub enum Command {
         /// The scripts.
         #[arg(required = true, value_name = "FILE.sql")]
         files: Vec<PathBuf>,
+        /// As before `run`: memory for keyed state.
+        #[arg(id = "run-memory", long = "memory", value_name = "SIZE", value_parser = bytes)]
+        memory: Option<u64>,
     },
     /// Run a script's INSERTs as a long-running job: on a server, restarted from its checkpoints when it fails.
     #[command(after_help = "\

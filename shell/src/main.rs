@@ -67,7 +67,7 @@ fn run(args: args::Args) -> ExitCode {
 fn work(args: &args::Args) -> Result<(), script::Failed> {
     let mut process = wiring::Process::start(args)?;
     match &args.command {
-        Some(args::Command::Run { files }) => script::run_files(&mut process, files),
+        Some(args::Command::Run { files, .. }) => script::run_files(&mut process, files),
         Some(args::Command::Tour) => repl::tour(&mut process),
         None => match &args.execute {
             Some(sql) => script::run_text(&mut process, "-e", sql),

@@ -52,6 +52,9 @@ impl Process {
             }
             variables.insert(key.clone(), value.clone());
         }
+        if let Some(bytes) = args.memory() {
+            session.config_mut().set("taskmanager.memory.managed.size", &bytes.to_string())?;
+        }
         let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
         let output = match args.output {
             Some(Output::Table) if !terminal => Output::Tableau,

@@ -59,7 +59,7 @@ pub(super) fn start(plan: StreamPlan, options: JobOptions, factory: &OperatorFac
         options: &options,
         factory,
         context: TaskContext { control: control.clone(), clock: options.clock.clone() },
-        metrics: JobMetrics::default(),
+        metrics: JobMetrics { memory: Some(options.memory.clone()), ..JobMetrics::default() },
         writers: HashMap::new(),
     };
     let mut starters: Vec<Starter> = Vec::new();

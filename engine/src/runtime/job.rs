@@ -116,6 +116,15 @@ pub struct Progress {
     pub open_windows: u64,
     /// The watermark that fires the next window.
     pub next_fire: Option<Watermark>,
+    /// Bytes of state that the job's operators hold in memory.
+    pub state_bytes: u64,
+    /// Bytes of keyed state in memory of all jobs that share the budget; its limit in bytes, 0 without one; bytes
+    /// of state that are on disk for want of room.
+    pub memory_used: u64,
+    /// See `memory_used`.
+    pub memory_total: u64,
+    /// See `memory_used`.
+    pub spilled_bytes: u64,
     /// Each source.
     pub sources: Vec<SourceProgress>,
     /// In sentences, what holds the output back, worst first: `partition 3 of orders has had no rows for

@@ -6,6 +6,7 @@ use super::{Progress, SourceProgress, SplitProgress};
 use crate::connector::Metrics;
 use crate::operators::OperatorStatus;
 use crate::plan::NodeId;
+use crate::state::MemoryBudget;
 use crate::time::{Clock, SplitView, Watermark};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,8 @@ pub(super) struct JobMetrics {
     /// Rows given to all sinks.
     pub(super) rows_out: Arc<AtomicU64>,
     pub(super) operators: Vec<Arc<OperatorMetrics>>,
+    /// The budget of the job's state.
+    pub(super) memory: Option<Arc<MemoryBudget>>,
 }
 
 /// One operator in one task.
@@ -143,6 +146,7 @@ impl JobMetrics {
             let watermark = Watermark(operator.watermark.load(Ordering::Relaxed));
             progress.late_rows += status.late_rows;
             progress.open_windows += status.open_windows;
+            progress.state_bytes += status.state_bytes;
             progress.null_time_rows += status.null_time_rows;
             if let Some(fire) = status.next_fire_ms {
                 progress.next_fire = progress.next_fire.into_iter().chain([Watermark(fire)]).min();
@@ -153,6 +157,11 @@ impl JobMetrics {
             if operator.is_sink {
                 sink_watermark = sink_watermark.into_iter().chain([watermark]).min();
             }
+        }
+        if let Some(memory) = &self.memory {
+            progress.memory_used = memory.used() as u64;
+            progress.memory_total = Some(memory.total()).filter(|t| *t != usize::MAX).unwrap_or(0) as u64;
+            progress.spilled_bytes = memory.spilled();
         }
         progress.watermark = sink_watermark.filter(|w| *w > Watermark::MIN);
         progress.rows_out = load(&self.rows_out);

@@ -13,6 +13,7 @@ use crate::outcome::{Outcome, Query as RunningQuery};
 use crate::planner::{self, Planned, PlannerContext, TableLookup};
 use crate::runtime::{self, JobHandle, JobOptions};
 use crate::sql::{self, CreateTable, CreateView, Explain, Insert, Piece, Query, Statement, Use};
+use crate::state::MemoryBudget;
 use crate::time::Clock;
 use catalog::{Catalog, Object, ObjectKind, ObjectName, ViewDefinition};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub struct Session {
     clock: Arc<dyn Clock>,
     runtime: tokio::runtime::Handle,
     config: Config,
+    memory: Arc<MemoryBudget>,
 }
 
 impl Session {
@@ -49,6 +51,7 @@ impl Session {
             clock: options.clock,
             runtime: options.runtime,
             config: Config::default(),
+            memory: MemoryBudget::of_process(usize::MAX),
         }
     }
 
@@ -119,10 +122,14 @@ impl Session {
     }
 
     fn start(&self, plan: crate::plan::StreamPlan, default_name: &str) -> Result<JobHandle> {
+        // One budget for all jobs of the session; the setting may change between them.
+        let managed = self.config.bytes("taskmanager.memory.managed.size");
+        self.memory.set_total(usize::try_from(managed).unwrap_or(usize::MAX));
         let name = self.config.get("pipeline.name").unwrap_or(default_name);
         let options = JobOptions {
             max_parallelism: self.config.max_parallelism(),
             state_ttl_ms: self.config.duration_ms("table.exec.state.ttl"),
+            memory: self.memory.clone(),
             ..JobOptions::new(name, self.clock.clone(), self.runtime.clone())
         };
         runtime::start(plan, options)

@@ -123,8 +123,9 @@ pub struct GroupStore<P> {
     giving: Option<Giving>,
     /// Where the next look for old groups begins.
     hand: u32,
-    /// Bytes told to the budget.
+    /// Bytes told to the budget, in memory and on disk.
     accounted: usize,
+    accounted_disk: u64,
     /// Bytes of a part of a snapshot.
     part_bytes: usize,
 }
@@ -184,6 +185,7 @@ impl<P: Payload> GroupStore<P> {
             giving: None,
             hand: 0,
             accounted: 0,
+            accounted_disk: 0,
             part_bytes: PART_BYTES,
         })
     }
@@ -423,6 +425,7 @@ impl<P: Payload> GroupStore<P> {
         let held = self.held();
         let over = self.context.memory.account(self.accounted, held);
         self.accounted = held;
+        self.tell_disk();
         if over == 0 || self.table.width() == 0 {
             return Ok(());
         }
@@ -436,7 +439,14 @@ impl<P: Payload> GroupStore<P> {
         let held = self.held();
         self.context.memory.account(self.accounted, held);
         self.accounted = held;
+        self.tell_disk();
         Ok(())
+    }
+
+    fn tell_disk(&mut self) {
+        let spilled = self.spilled_bytes();
+        self.context.memory.account_spilled(self.accounted_disk, spilled);
+        self.accounted_disk = spilled;
     }
 
     /// Bytes of all places for groups, in use or free.
@@ -821,5 +831,6 @@ fn columns_text(schema: &Schema) -> String {
 impl<P> Drop for GroupStore<P> {
     fn drop(&mut self) {
         self.context.memory.account(self.accounted, 0);
+        self.context.memory.account_spilled(self.accounted_disk, 0);
     }
 }

@@ -10,6 +10,7 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,65 @@ const HASH_BYTES: usize = 8;
 const FILTER_BITS: u64 = 1 << 25;
 /// Bytes before a group's state: the epoch in which it last changed, whether a snapshot holds it, its time.
 const HEADER_BYTES: usize = 4 + 1 + 8;
+
+/// Beginning of the names of the directories that processes spill to.
+const DIRECTORY: &str = "runnel-state-";
+/// The file in it that its process holds locked for as long as it lives.
+const LOCK: &str = "lock";
+
+/// A directory that this process holds; removed with all that is in it when it is dropped. Where that does not
+/// happen, the next process that spills does it.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Place {
+    /// The directory for this process, which need not exist yet.
+    pub(super) fn of_process() -> PathBuf {
+        std::env::temp_dir().join(format!("{DIRECTORY}{}", std::process::id()))
+    }
+
+    /// Takes `directory`, after removing those beside it that dead processes have left.
+    ///
+    /// Errors: it cannot be made.
+    pub(super) fn take(directory: &Path) -> Result<Self> {
+        if let Some(parent) = directory.parent() {
+            remove_stale(parent);
+        }
+        let lock = || {
+            std::fs::create_dir_all(directory)?;
+            let lock = File::create(directory.join(LOCK))?;
+            lock.lock()?;
+            Ok(lock)
+        };
+        let lock = lock().map_err(|e: std::io::Error| failed(directory, &e.into()))?;
+        Ok(Self { directory: directory.to_path_buf(), _lock: lock })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next process.
+        let _ = std::fs::remove_file(self.directory.join(LOCK));
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
+/// Removes the directories of processes that have died: nobody holds their lock.
+fn remove_stale(parent: &Path) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(DIRECTORY) {
+            continue;
+        }
+        let held = File::open(entry.path().join(LOCK)).map(|lock| lock.try_lock().is_err());
+        if held.is_ok_and(|held| !held) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
 
 /// The database that all stores of a process spill to.
 pub(super) struct Disk {
@@ -357,5 +417,27 @@ impl Drop for Spill {
         for tree in [&self.groups, &self.changed[0], &self.changed[1]] {
             let _ = self.disk.database.delete_keyspace(tree.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_dead_processes_leave_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let [mine, living, dead, other] =
+            [&format!("{DIRECTORY}1"), &format!("{DIRECTORY}2"), &format!("{DIRECTORY}3"), "other"]
+                .map(|name| parent.path().join(name));
+        std::fs::create_dir_all(dead.join("state-0/deep")).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        File::create(dead.join(LOCK)).unwrap();
+        let held = Place::take(&living).unwrap();
+        assert!(!dead.exists());
+        let taken = Place::take(&mine).unwrap();
+        assert!(living.exists() && other.exists() && mine.exists());
+        drop((held, taken));
+        assert!(!living.exists() && !mine.exists() && other.exists());
     }
 }
