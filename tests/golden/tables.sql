@@ -13,3 +13,9 @@ CREATE TEMPORARY TABLE Types (ts TIMESTAMP(3), k STRING, ti TINYINT, si SMALLINT
   WITH ('connector' = 'filesystem', 'path' = '${DATA}/types.json', 'format' = 'json', 'json.timestamp-format.standard' = 'SQL');
 CREATE TEMPORARY TABLE Dst (l TIMESTAMP_LTZ(3), k STRING, v INT, WATERMARK FOR l AS l - INTERVAL '0.001' SECOND)
   WITH ('connector' = 'filesystem', 'path' = '${DATA}/dst.csv', 'format' = 'csv');
+CREATE TEMPORARY TABLE JA (id INT, s STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_a.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JB (id INT, s STRING, w INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_b.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JC (k BIGINT NOT NULL, c STRING) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_c.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JO (ts TIMESTAMP(3), id STRING, cur STRING, amt INT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_o.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JH (ts TIMESTAMP(3), id STRING, st STRING, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_h.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JR (ts TIMESTAMP(3), cur STRING, rate INT, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_r.json', 'format' = 'json');

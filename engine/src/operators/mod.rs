@@ -8,9 +8,14 @@
 mod aggregates;
 mod calc;
 mod group_aggregate;
+mod interval_join;
+mod join_condition;
+mod join_rows;
 mod limit;
 mod local_time;
+mod regular_join;
 pub(crate) mod rows;
+mod segments;
 mod session_aggregate;
 mod sessions;
 mod slice_aggregate;
@@ -28,7 +33,9 @@ mod tests;
 
 pub use calc::Calc;
 pub use group_aggregate::GroupAggregate;
+pub use interval_join::IntervalJoin;
 pub use limit::Limit;
+pub use regular_join::RegularJoin;
 pub use union::Union;
 pub use values::Values;
 pub use window_aggregate::WindowAggregate;
@@ -178,6 +185,12 @@ pub trait Operator: Send {
     ) -> Result<()> {
         let _ = (watermark, context, out);
         Ok(())
+    }
+
+    /// The watermark that goes downstream when event time has come to `watermark`: an operator whose rows may be
+    /// older than that holds it back.
+    fn watermark_out(&self, watermark: Watermark) -> Watermark {
+        watermark
     }
 
     /// When processing time wants `on_timer`, in milliseconds since the epoch.

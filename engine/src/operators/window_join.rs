@@ -1,16 +1,19 @@
-//! Inner join of two windowed inputs.
+//! Join of two windowed inputs, window by window.
 
+use super::join_condition::JoinCondition;
 use super::local_time::LocalTime;
-use super::rows::{MAX_BATCH_ROWS, batch, evaluate_mask, inserts_only, milliseconds};
+use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
 use super::snapshots::{PART_ROWS, Progress, groups_of, unknown_table, write_progress};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
-use crate::plan::WindowJoinNode;
+use crate::plan::{JoinType, WindowJoinNode};
 use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::Watermark;
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take, take_record_batch};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat_batches, filter, take, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,7 +26,10 @@ const NONE: u32 = u32::MAX;
 pub struct WindowJoin {
     inputs: [Input; 2],
     key_types: Vec<DataType>,
-    condition: Option<Arc<dyn datafusion_physical_expr::PhysicalExpr>>,
+    /// For each key column, whether NULL equals NULL.
+    null_safe: Vec<bool>,
+    condition: Option<JoinCondition>,
+    join_type: JoinType,
     output: SchemaRef,
     local: LocalTime,
     windows: BTreeMap<i64, Window>,
@@ -54,30 +60,32 @@ struct Input {
 }
 
 impl WindowJoin {
-    /// Columns of `output`: left columns, then right columns.
+    /// Columns of `output`: left columns, then right columns; of semi and anti joins left columns only.
     ///
     /// Errors: a key of a type that cannot be a key.
     pub fn new(node: &WindowJoinNode, inputs: &[SchemaRef], output: SchemaRef) -> Result<Self> {
         let [left, right] = inputs else {
             return Err(Error::internal("A window join has two inputs."));
         };
-        let key_types: Vec<_> = node.keys.iter().map(|(l, _)| left.field(*l).data_type().clone()).collect();
+        let key_types: Vec<_> = node.keys.iter().map(|k| left.field(k.left).data_type().clone()).collect();
         KeyTable::new(&key_types)?;
         Ok(Self {
             inputs: [
                 Input {
                     schema: left.clone(),
                     window_end: node.window_end.0,
-                    keys: node.keys.iter().map(|(l, _)| *l).collect(),
+                    keys: node.keys.iter().map(|k| k.left).collect(),
                 },
                 Input {
                     schema: right.clone(),
                     window_end: node.window_end.1,
-                    keys: node.keys.iter().map(|(_, r)| *r).collect(),
+                    keys: node.keys.iter().map(|k| k.right).collect(),
                 },
             ],
             key_types,
-            condition: node.condition.clone(),
+            null_safe: node.keys.iter().map(|k| k.null_safe).collect(),
+            condition: node.condition.as_ref().map(|c| JoinCondition::new(c, [left, right])).transpose()?,
+            join_type: node.join_type,
             output,
             local: LocalTime::new(node.zone),
             windows: BTreeMap::new(),
@@ -92,7 +100,9 @@ impl WindowJoin {
 
     fn join(&self, window: &Window, out: &mut dyn Collector) -> Result<()> {
         let [left, right] = &window.rows;
-        if left.is_empty() || right.is_empty() {
+        let (left_outer, right_outer) = self.join_type.outer(0);
+        let tells_left = left_outer || self.join_type == JoinType::Anti;
+        if (left.is_empty() && !right_outer) || (right.is_empty() && !tells_left) {
             return Ok(());
         }
         let left = concat_batches(&self.inputs[0].schema, left)?;
@@ -105,53 +115,122 @@ impl WindowJoin {
         let mut heads = vec![NONE; table.slots()];
         let mut next = vec![NONE; left.num_rows()];
         for row in (0..left.num_rows()).rev() {
-            if left_keys.iter().all(|k| k.is_valid(row)) {
+            let strict = left_keys.iter().zip(&self.null_safe).filter(|(_, safe)| !**safe);
+            if strict.into_iter().all(|(k, _)| k.is_valid(row)) {
                 next[row] = std::mem::replace(&mut heads[groups[row] as usize], row as u32);
             }
         }
         let right_keys = self.inputs[1].keys(&right);
         let found = table.find(&right_keys, right.num_rows())?;
-        let (mut picks_left, mut picks_right) = (Vec::new(), Vec::new());
+        let mut pairs = Pairs {
+            sides: [&left, &right],
+            picks: [Vec::new(), Vec::new()],
+            joined: [vec![false; left.num_rows()], vec![false; right.num_rows()]],
+        };
         for (row, group) in found.into_iter().enumerate() {
             let Some(group) = group else { continue };
             let mut at = heads[group as usize];
             while at != NONE {
-                picks_left.push(at);
-                picks_right.push(row as u32);
+                pairs.picks[0].push(at);
+                pairs.picks[1].push(row as u32);
                 at = next[at as usize];
-                if picks_left.len() == MAX_BATCH_ROWS {
-                    self.emit(&left, &right, &picks_left, &picks_right, out)?;
-                    picks_left.clear();
-                    picks_right.clear();
+                if pairs.picks[0].len() == MAX_BATCH_ROWS {
+                    self.emit(&mut pairs, out)?;
                 }
             }
         }
-        self.emit(&left, &right, &picks_left, &picks_right, out)
+        self.emit(&mut pairs, out)?;
+        let rows = |side: usize, joined: bool| -> Vec<u32> {
+            let flags = pairs.joined[side].iter().enumerate();
+            flags.filter(|(_, j)| **j == joined).map(|(row, _)| row as u32).collect()
+        };
+        match self.join_type {
+            JoinType::Semi => self.emit_left(&left, rows(0, true), out),
+            JoinType::Anti => self.emit_left(&left, rows(0, false), out),
+            _ => {
+                if left_outer {
+                    self.emit_padded(&pairs, 0, rows(0, false), out)?;
+                }
+                if right_outer {
+                    self.emit_padded(&pairs, 1, rows(1, false), out)?;
+                }
+                Ok(())
+            }
+        }
     }
 
-    fn emit(
-        &self,
-        left: &RecordBatch,
-        right: &RecordBatch,
-        picks_left: &[u32],
-        picks_right: &[u32],
-        out: &mut dyn Collector,
-    ) -> Result<()> {
-        if picks_left.is_empty() {
+    /// Tests the pairs at hand, notes which rows are joined, and passes the pairs on unless only left rows are told.
+    fn emit(&self, pairs: &mut Pairs<'_>, out: &mut dyn Collector) -> Result<()> {
+        let picks = std::mem::take(&mut pairs.picks);
+        let rows = picks[0].len();
+        if rows == 0 {
             return Ok(());
         }
-        let rows = picks_left.len();
-        let picks = [UInt32Array::from(picks_left.to_vec()), UInt32Array::from(picks_right.to_vec())];
-        let columns = left.columns().iter().map(|c| (c, 0)).chain(right.columns().iter().map(|c| (c, 1)));
-        let columns: Vec<ArrayRef> =
-            columns.map(|(c, side)| Ok(take(c, &picks[side], None)?)).collect::<Result<_>>()?;
-        let mut records = batch(&self.output, columns, rows)?;
+        let mut picks = picks.map(UInt32Array::from);
         if let Some(condition) = &self.condition {
-            let mask = evaluate_mask(condition, &records)?;
-            records = filter_record_batch(&records, &mask)?;
+            let of = |side: usize| {
+                let columns = condition.columns(side).iter();
+                columns
+                    .map(|c| Ok(take(pairs.sides[side].column(*c), &picks[side], None)?))
+                    .collect::<Result<Vec<_>>>()
+            };
+            let mask = condition.test(0, of(0)?, of(1)?, rows)?;
+            picks = [filtered(&picks[0], &mask)?, filtered(&picks[1], &mask)?];
         }
-        if records.num_rows() == 0 { Ok(()) } else { out.emit(ChangeBatch::inserts(records)) }
+        for (joined, picks) in pairs.joined.iter_mut().zip(&picks) {
+            picks.values().iter().for_each(|row| joined[*row as usize] = true);
+        }
+        if self.join_type.is_one_sided() || picks[0].is_empty() {
+            return Ok(());
+        }
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.output.fields().len());
+        for (side, picks) in pairs.sides.iter().zip(&picks) {
+            for column in side.columns() {
+                columns.push(take(column, picks, None)?);
+            }
+        }
+        out.emit(ChangeBatch::inserts(batch(&self.output, columns, picks[0].len())?))
     }
+
+    fn emit_left(&self, left: &RecordBatch, rows: Vec<u32>, out: &mut dyn Collector) -> Result<()> {
+        for part in rows.chunks(MAX_BATCH_ROWS) {
+            let records = take_record_batch(left, &UInt32Array::from(part.to_vec()))?;
+            out.emit(ChangeBatch::inserts(batch(&self.output, records.columns().to_vec(), part.len())?))?;
+        }
+        Ok(())
+    }
+
+    /// Rows of one side beside NULLs.
+    fn emit_padded(
+        &self,
+        pairs: &Pairs<'_>,
+        side: usize,
+        rows: Vec<u32>,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        for part in rows.chunks(MAX_BATCH_ROWS) {
+            let records = take_record_batch(pairs.sides[side], &UInt32Array::from(part.to_vec()))?;
+            let other = pairs.sides[1 - side].schema();
+            let nulls: Vec<ArrayRef> =
+                other.fields().iter().map(|f| new_null_array(f.data_type(), part.len())).collect();
+            let own = records.columns().to_vec();
+            let columns = if side == 0 { [own, nulls].concat() } else { [nulls, own].concat() };
+            out.emit(ChangeBatch::inserts(batch(&self.output, columns, part.len())?))?;
+        }
+        Ok(())
+    }
+}
+
+/// Pairs of a window's rows, and which rows have been joined.
+struct Pairs<'a> {
+    sides: [&'a RecordBatch; 2],
+    picks: [Vec<u32>; 2],
+    joined: [Vec<bool>; 2],
+}
+
+fn filtered(picks: &UInt32Array, mask: &BooleanArray) -> Result<UInt32Array> {
+    use arrow::array::AsArray;
+    Ok(filter(picks, mask)?.as_primitive::<arrow::datatypes::UInt32Type>().clone())
 }
 
 impl Input {

@@ -70,8 +70,12 @@ pub enum NodeKind {
     WindowAggregate(WindowAggregateNode),
     /// Aggregates without windows, as a changelog.
     GroupAggregate(GroupAggregateNode),
-    /// Joins two inputs window by window (inner). Two inputs.
+    /// Joins two inputs window by window. Two inputs.
     WindowJoin(WindowJoinNode),
+    /// Joins two changelogs, for as long as the job runs. Two inputs.
+    RegularJoin(RegularJoinNode),
+    /// Joins rows whose times are close to each other. Two inputs.
+    IntervalJoin(IntervalJoinNode),
     /// `LIMIT`/`OFFSET`: the first rows that come. Parallelism 1.
     Limit(LimitNode),
     /// Writes to a table or to the caller.
@@ -229,17 +233,110 @@ pub struct GroupAggregateNode {
     pub at_end_only: bool,
 }
 
-/// Inner join of rows of the same window, emitted when the watermark passes the window's end.
+/// Join of rows of the same window, emitted when the watermark passes the window's end. Output: left columns, then right
+/// columns; left columns only of semi and anti joins.
 #[derive(Debug, Clone)]
 pub struct WindowJoinNode {
+    /// Which rows it gives; no mark join.
+    pub join_type: JoinType,
     /// `window_end` in the left and the right input.
     pub window_end: (usize, usize),
     /// Zone of the window columns; `None` for UTC.
     pub zone: Option<chrono_tz::Tz>,
-    /// Columns that must be equal, left and right (the window's bounds included).
-    pub keys: Vec<(usize, usize)>,
+    /// Columns that must be equal (the window's bounds included).
+    pub keys: Vec<JoinKey>,
     /// Further condition, bound to left columns followed by right columns.
     pub condition: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Which rows a join gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JoinType {
+    /// Pairs.
+    Inner,
+    /// Pairs, and left rows without a partner beside NULLs.
+    Left,
+    /// Pairs, and right rows without a partner beside NULLs.
+    Right,
+    /// Pairs, and rows of both sides without a partner beside NULLs.
+    Full,
+    /// Left rows with a partner.
+    Semi,
+    /// Left rows without a partner.
+    Anti,
+    /// All left rows, each with a BOOLEAN that tells whether it has a partner.
+    Mark,
+}
+
+impl JoinType {
+    /// Whether rows of input `input`, and those of the other one, are told without a partner too.
+    pub fn outer(self, input: usize) -> (bool, bool) {
+        let sides = (matches!(self, Self::Left | Self::Full), matches!(self, Self::Right | Self::Full));
+        if input == 0 { sides } else { (sides.1, sides.0) }
+    }
+
+    /// Whether only left rows are told.
+    pub fn is_one_sided(self) -> bool {
+        matches!(self, Self::Semi | Self::Anti | Self::Mark)
+    }
+
+    /// Flink's name in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inner => "InnerJoin",
+            Self::Left => "LeftOuterJoin",
+            Self::Right => "RightOuterJoin",
+            Self::Full => "FullOuterJoin",
+            Self::Semi => "LeftSemiJoin",
+            Self::Anti => "LeftAntiJoin",
+            Self::Mark => "LeftMarkJoin",
+        }
+    }
+}
+
+/// Columns of both sides of a join that must be equal; they are of one type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinKey {
+    /// Column of the left input.
+    pub left: usize,
+    /// Column of the right input.
+    pub right: usize,
+    /// Whether NULL equals NULL (IS NOT DISTINCT FROM).
+    pub null_safe: bool,
+}
+
+/// Join of two changelogs. Output: left columns, then right columns; left columns only if the join is one-sided, with
+/// the mark after them if it is a mark join.
+#[derive(Debug, Clone)]
+pub struct RegularJoinNode {
+    /// Which rows it gives.
+    pub join_type: JoinType,
+    /// Columns that must be equal. Without any, all rows meet in one task.
+    pub keys: Vec<JoinKey>,
+    /// Further condition, bound to left columns followed by right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// `STATE_TTL` of the left and the right input in milliseconds, 0 for ever; `None`: `table.exec.state.ttl`.
+    pub ttl_ms: [Option<u64>; 2],
+}
+
+/// Join of rows of which the left one's time is between the right one's plus `lower_ms` and plus `upper_ms`. Output: left
+/// columns, then right columns.
+#[derive(Debug, Clone)]
+pub struct IntervalJoinNode {
+    /// Inner or outer.
+    pub join_type: JoinType,
+    /// Columns that must be equal. Without any, all rows meet in one task.
+    pub keys: Vec<JoinKey>,
+    /// The times of the left and the right input, of one kind.
+    pub time: (TimeAttribute, TimeAttribute),
+    /// Least of left time minus right time, in milliseconds.
+    pub lower_ms: i64,
+    /// Greatest of left time minus right time, in milliseconds.
+    pub upper_ms: i64,
+    /// Further condition, bound to left columns followed by right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// `table.exec.interval-join.min-cleanup-interval` in milliseconds: how much longer than needed rows are kept.
+    pub min_cleanup_ms: i64,
 }
 
 /// The first rows that come.

@@ -6,8 +6,8 @@ mod partitioning;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, Edge, GroupAggregateNode, LimitNode, NodeId, NodeKind, OperatorId, SinkNode,
-    SourceNode, StreamNode, StreamPlan, TimeAttribute, ValuesNode, WatermarkStrategy, WindowAggregateNode,
-    WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
+    AggregateCall, CalcNode, Edge, GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, NodeId, NodeKind, OperatorId,
+    RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TimeAttribute, ValuesNode, WatermarkStrategy,
+    WindowAggregateNode, WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
 };
 pub use partitioning::Partitioning;

@@ -18,6 +18,8 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::WindowAggregate(_) => "WindowAggregate",
         NodeKind::GroupAggregate(_) => "GroupAggregate",
         NodeKind::WindowJoin(_) => "WindowJoin",
+        NodeKind::RegularJoin(_) => "Join",
+        NodeKind::IntervalJoin(_) => "IntervalJoin",
         NodeKind::Limit(_) => "Limit",
         NodeKind::Sink(_) => "Sink",
         #[allow(unreachable_patterns, reason = "other rooms add operators")]
@@ -243,6 +245,7 @@ fn grows(node: &StreamNode) -> Option<&'static str> {
         NodeKind::GroupAggregate(a) if a.aggregates.iter().any(|c| c.distinct) => {
             Some("state grows with every new value")
         }
+        NodeKind::RegularJoin(_) => Some("state grows with every new row"),
         _ => None,
     }
 }

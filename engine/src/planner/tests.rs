@@ -550,18 +550,6 @@ fn what_is_wrong_is_said_in_flinks_words_with_a_way_out() {
 fn what_is_not_there_yet_is_refused_by_name() {
     for (sql, expected) in [
         (
-            "SELECT * FROM t x JOIN t y ON x.a = y.a",
-            expect![[r#"
-            User at 1:24-1:27: A join of tables that are not both windowed is not supported yet.
-            Runnel joins windows of two tables: aggregate or window both in the same way, then JOIN … ON l.window_start = r.window_start AND l.window_end = r.window_end."#]],
-        ),
-        (
-            "SELECT * FROM t x LEFT JOIN t y ON x.a = y.a",
-            expect![[r#"
-            User at 1:29-1:32: LEFT JOIN is not supported yet.
-            Runnel joins windows of two tables: aggregate or window both, then JOIN … ON l.window_start = r.window_start AND l.window_end = r.window_end."#]],
-        ),
-        (
             "SELECT ROW_NUMBER() OVER (PARTITION BY s ORDER BY a) FROM t",
             expect![[r#"
             User at 1:8-1:18: ROW_NUMBER() OVER (Top-N, deduplication) is not supported yet.
@@ -584,30 +572,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
             expect![[r#"
             User at 1:26-1:27: ORDER BY … LIMIT n (Top-N) is not supported yet.
             Leave ORDER BY out for the first n rows that come, or take MAX / MIN in windows."#]],
-        ),
-        (
-            "SELECT a FROM t WHERE a IN (SELECT b FROM t)",
-            expect![[r#"
-            User at 1:23-1:44: IN (subquery) is not supported yet.
-            Runnel joins windows of two tables: aggregate or window both, then JOIN … ON l.window_start = r.window_start AND l.window_end = r.window_end."#]],
-        ),
-        (
-            "SELECT a FROM t WHERE EXISTS (SELECT 1 FROM t)",
-            expect![[r#"
-            User at 1:31-1:46: EXISTS (subquery) is not supported yet.
-            Runnel joins windows of two tables: aggregate or window both, then JOIN … ON l.window_start = r.window_start AND l.window_end = r.window_end."#]],
-        ),
-        (
-            "SELECT a FROM t WHERE a > (SELECT MAX(b) FROM t)",
-            expect![[r#"
-            User at 1:28-1:48: A subquery as a value is not supported yet.
-            Runnel joins windows of two tables: aggregate or window both, then JOIN … ON l.window_start = r.window_start AND l.window_end = r.window_end."#]],
-        ),
-        (
-            "SELECT a FROM t INTERSECT SELECT b FROM t",
-            expect![[r#"
-            User at 1:27-1:42: INTERSECT is not supported yet.
-            Compare keys with an aggregate over UNION ALL."#]],
         ),
         (
             "SELECT s, COUNT(*) FROM t GROUP BY GROUPING SETS ((s), ())",

@@ -14,7 +14,7 @@ use super::{JobHandle, JobOptions};
 use crate::connector::{Metrics, ReaderContext, SourceContext, WriterContext};
 use crate::error::{Error, Result};
 use crate::operators::{
-    Calc, GroupAggregate, Limit, OpenContext, Operator, Union, Values, WindowAggregate, WindowJoin,
+    Calc, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values, WindowAggregate, WindowJoin,
     WindowTable,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
@@ -43,6 +43,8 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::WindowAggregate(n) => Box::new(WindowAggregate::new(n, input()?, output)?),
         NodeKind::GroupAggregate(n) => Box::new(GroupAggregate::new(n, input()?, output)?),
         NodeKind::WindowJoin(n) => Box::new(WindowJoin::new(n, inputs, output)?),
+        NodeKind::RegularJoin(n) => Box::new(RegularJoin::new(n, inputs, output)?),
+        NodeKind::IntervalJoin(n) => Box::new(IntervalJoin::new(n, inputs, output)?),
         NodeKind::Limit(n) => Box::new(Limit::new(n, input()?, output)?),
         NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Sink(_) => {
             return Err(Error::internal(format!("{} is no operator.", node.name)));

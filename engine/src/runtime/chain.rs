@@ -222,6 +222,7 @@ fn on_watermark(
         links[0].watermark = watermark;
     }
     let (head, rest) = split(links);
+    let watermark = head.operator.watermark_out(watermark);
     head.check.watermark(watermark).map_err(|e| e.within(&head.name))?;
     for route in &mut head.routes {
         match route {

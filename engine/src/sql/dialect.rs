@@ -157,7 +157,7 @@ impl Dialect for FlinkDialect {
         _precedence: u8,
     ) -> Option<std::result::Result<Expr, ParserError>> {
         let read = if peek_word(p, "IS") {
-            is_json(p, left)
+            is_json(p, left).and_then(|json| if json.is_some() { Ok(json) } else { is_distinct(p, left) })
         } else if peek_word(p, "BETWEEN") || super::syntax::peek_words(p, "NOT BETWEEN") {
             between(p, left)
         } else {
@@ -404,6 +404,16 @@ fn is_json(p: &mut Parser, left: &Expr) -> Result<Option<Expr>> {
     let kind = ["VALUE", "OBJECT", "ARRAY", "SCALAR"].into_iter().find(|k| word(p, k)).unwrap_or("VALUE");
     let test = Expr::Function(call(name, vec![left.clone(), text(kind)]));
     Ok(Some(if not { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(test) } } else { test }))
+}
+
+/// `x IS [NOT] DISTINCT FROM y`, whose right side ends before AND.
+fn is_distinct(p: &mut Parser, left: &Expr) -> Result<Option<Expr>> {
+    let not = super::syntax::words(p, "IS NOT DISTINCT FROM");
+    if !not && !super::syntax::words(p, "IS DISTINCT FROM") {
+        return Ok(None);
+    }
+    let (left, right) = (Box::new(left.clone()), Box::new(p.parse_subexpr(FlinkDialect.prec_value(Precedence::Is))?));
+    Ok(Some(if not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }))
 }
 
 /// `x [NOT] BETWEEN {SYMMETRIC | ASYMMETRIC} a AND b`.

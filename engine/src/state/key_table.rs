@@ -248,15 +248,21 @@ impl KeyTable {
 
     /// The keys of `groups` as columns.
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        let decode = |(codec, column): (&Codec, &KeyColumn)| {
-            let array = column.take(groups);
-            codec.decode(match codec.physical() {
-                Physical::F32 => relabel(&array, DataType::Float32)?,
-                Physical::F64 => relabel(&array, DataType::Float64)?,
-                _ => array,
-            })
-        };
-        self.codecs.iter().zip(&self.columns).map(decode).collect()
+        self.codecs.iter().zip(&self.columns).map(|(codec, column)| self.decode(codec, column, groups)).collect()
+    }
+
+    /// Columns `which` of the keys of `groups`.
+    pub fn columns(&self, groups: &[u32], which: &[usize]) -> Result<Vec<ArrayRef>> {
+        which.iter().map(|i| self.decode(&self.codecs[*i], &self.columns[*i], groups)).collect()
+    }
+
+    fn decode(&self, codec: &Codec, column: &KeyColumn, groups: &[u32]) -> Result<ArrayRef> {
+        let array = column.take(groups);
+        codec.decode(match codec.physical() {
+            Physical::F32 => relabel(&array, DataType::Float32)?,
+            Physical::F64 => relabel(&array, DataType::Float64)?,
+            _ => array,
+        })
     }
 
     /// Bytes held, estimated: what was reserved and never used takes no memory.

@@ -2,7 +2,7 @@
 
 use crate::operators::testing::{Harness, rows, schema, text};
 use crate::operators::{Calc, Limit, Union, Values, WindowJoin};
-use crate::plan::{CalcNode, LimitNode, ValuesNode, WindowJoinNode};
+use crate::plan::{CalcNode, JoinKey, JoinType, LimitNode, ValuesNode, WindowJoinNode};
 use arrow::array::Array;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator as Op;
@@ -82,7 +82,13 @@ fn values_are_batches_of_the_output() {
 
 fn join(condition: Option<Arc<dyn PhysicalExpr>>) -> Harness {
     let inputs = [schema("k STRING, v INT, e TIMESTAMP"), schema("e TIMESTAMP, k STRING, w INT")];
-    let node = WindowJoinNode { window_end: (2, 0), zone: None, keys: vec![(2, 0), (0, 1)], condition };
+    let node = WindowJoinNode {
+        join_type: JoinType::Inner,
+        window_end: (2, 0),
+        zone: None,
+        keys: [(2, 0), (0, 1)].map(|(left, right)| JoinKey { left, right, null_safe: false }).to_vec(),
+        condition,
+    };
     let output = schema("k STRING, v INT, e TIMESTAMP, e2 TIMESTAMP, k2 STRING, w INT");
     let make = {
         let inputs = inputs.clone();

@@ -3,6 +3,7 @@
 mod aggregate;
 mod calc;
 mod identity;
+mod interval_join;
 mod join;
 mod prune;
 mod scan;
@@ -10,6 +11,7 @@ mod set;
 mod sink;
 mod values;
 mod window;
+mod window_join;
 
 pub(super) use sink::SinkTarget;
 

@@ -6,6 +6,7 @@ pub(super) mod literal_types;
 pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod strict_types;
+pub(super) mod subqueries;
 pub(super) mod unsupported;
 
 pub(super) use literal_types::typed;

@@ -1,15 +1,19 @@
 //! DataFusion's analyzer and the optimizer rules that are right for streams, in a fixed list.
 
+use super::subqueries::{NotInJoins, QuantifiedPredicates, SelectedExists};
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::{
-    Analyzer, Optimizer, OptimizerContext, OptimizerRule, eliminate_cross_join::EliminateCrossJoin,
+    Analyzer, Optimizer, OptimizerContext, OptimizerRule,
+    decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
     eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
+    eliminate_outer_join::EliminateOuterJoin,
     extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
     push_down_filter::PushDownFilter, replace_distinct_aggregate::ReplaceDistinctWithAggregate,
+    rewrite_set_comparison::RewriteSetComparison, scalar_subquery_to_join::ScalarSubqueryToJoin,
     simplify_expressions::SimplifyExpressions,
 };
 use std::sync::Arc;
@@ -29,19 +33,29 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+        Arc::new(QuantifiedPredicates),
+        Arc::new(RewriteSetComparison::new()),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(SelectedExists),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(NotInJoins),
+        Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilter::new()),
         Arc::new(SimplifyExpressions::new()),
     ];
     if prunes {
         rules.push(Arc::new(OptimizeProjections::new()));
     }
-    let context = OptimizerContext::new()
+    let mut config = ConfigOptions::default();
+    // Scalar subqueries become joins, for there is nothing to run them before the query.
+    config.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let context = OptimizerContext::new_with_config_options(Arc::new(config))
         .without_query_execution_start_time()
         .with_skip_failing_rules(false)
         .with_max_passes(MAX_PASSES);

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator, OrderByKind, Query,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator, OrderByKind, Query,
     Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
@@ -148,14 +148,30 @@ impl Visitor for Check {
         }
         for join in select.from.iter().flat_map(|f| &f.joins) {
             let at = span(join.relation.span());
-            let kind = match &join.join_operator {
-                JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => continue,
-                JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => "LEFT JOIN",
-                JoinOperator::Right(_) | JoinOperator::RightOuter(_) => "RIGHT JOIN",
-                JoinOperator::FullOuter(_) => "FULL OUTER JOIN",
-                _ => "This kind of join",
-            };
-            return refuse(kind, INNER_WINDOW_JOIN, at);
+            match &join.join_operator {
+                JoinOperator::Join(_)
+                | JoinOperator::Inner(_)
+                | JoinOperator::CrossJoin(_)
+                | JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_) => {}
+                JoinOperator::Right(on) | JoinOperator::RightOuter(on) | JoinOperator::FullOuter(on) => {
+                    if matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural) {
+                        return refuse(
+                            "USING or NATURAL with RIGHT and FULL JOIN",
+                            "Write ON l.k = r.k, and COALESCE(l.k, r.k) in SELECT.",
+                            at,
+                        );
+                    }
+                }
+                _ => {
+                    return refuse(
+                        "This kind of join",
+                        "There are INNER, LEFT, RIGHT, FULL and CROSS JOIN; semi and anti joins are written with IN, EXISTS, \
+                         NOT IN, NOT EXISTS.",
+                        at,
+                    );
+                }
+            }
         }
         ControlFlow::Continue(())
     }
@@ -227,21 +243,10 @@ impl Visitor for Check {
             Expr::Function(call) if !call.within_group.is_empty() => {
                 refuse("WITHIN GROUP", "Aggregate without an order.", at())
             }
-            Expr::Subquery(_) if at().is_none_or(|at| !self.inputs.contains(&at)) => {
-                refuse("A subquery as a value", INNER_WINDOW_JOIN, at())
-            }
-            Expr::Exists { .. } => refuse("EXISTS (subquery)", INNER_WINDOW_JOIN, at()),
-            Expr::InSubquery { .. } => refuse("IN (subquery)", INNER_WINDOW_JOIN, at()),
-            Expr::AllOp { .. } | Expr::AnyOp { .. } => {
-                refuse("ALL / ANY / SOME (subquery)", "Compare with single values.", at())
-            }
             _ => ControlFlow::Continue(()),
         }
     }
 }
-
-const INNER_WINDOW_JOIN: &str = "Runnel joins windows of two tables: aggregate or window both, then JOIN … ON \
-                                 l.window_start = r.window_start AND l.window_end = r.window_end.";
 
 impl Check {
     fn body(&mut self, body: &SetExpr) -> Flow {
@@ -256,8 +261,10 @@ impl Check {
                     (SetOperator::Union, _) => {
                         return refuse("UNION BY NAME", "Name the columns in the same order.", at);
                     }
-                    (op, _) => {
-                        return refuse(&op.to_string(), "Compare keys with an aggregate over UNION ALL.", at);
+                    (SetOperator::Intersect | SetOperator::Except, SetQuantifier::None | SetQuantifier::Distinct) => {}
+                    (op, quantifier) => {
+                        let what = format!("{op} {quantifier}");
+                        return refuse(what.trim(), "Compare keys with an aggregate over UNION ALL.", at);
                     }
                 }
                 self.body(left)?;

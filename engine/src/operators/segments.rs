@@ -1,0 +1,132 @@
+//! Rows kept as the batches in which they came, each until none of its rows is needed any more.
+
+use crate::error::Result;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::interleave;
+use arrow::datatypes::SchemaRef;
+
+/// A kept row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowRef {
+    segment: u32,
+    row: u32,
+}
+
+impl RowRef {
+    /// Stands for a row of NULLs.
+    pub(super) const NULLS: Self = Self { segment: u32::MAX, row: 0 };
+}
+
+/// Batches with the number of their rows that are still needed.
+pub(super) struct Segments {
+    schema: SchemaRef,
+    batches: Vec<Option<RecordBatch>>,
+    live: Vec<u32>,
+    free: Vec<u32>,
+    bytes: usize,
+}
+
+impl Segments {
+    /// No rows.
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        Self { schema, batches: Vec::new(), live: Vec::new(), free: Vec::new(), bytes: 0 }
+    }
+
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Keeps all rows of `records`; row i is `segment.row(i)`.
+    pub(super) fn add(&mut self, records: RecordBatch) -> Segment {
+        self.bytes += records.get_array_memory_size();
+        let live = records.num_rows() as u32;
+        match self.free.pop() {
+            Some(at) => {
+                self.batches[at as usize] = Some(records);
+                self.live[at as usize] = live;
+                Segment(at)
+            }
+            None => {
+                self.batches.push(Some(records));
+                self.live.push(live);
+                Segment(self.batches.len() as u32 - 1)
+            }
+        }
+    }
+
+    /// The row is not needed any more.
+    pub(super) fn release(&mut self, row: RowRef) {
+        let at = row.segment as usize;
+        self.live[at] -= 1;
+        if self.live[at] == 0
+            && let Some(batch) = self.batches[at].take()
+        {
+            self.bytes = self.bytes.saturating_sub(batch.get_array_memory_size());
+            self.free.push(row.segment);
+        }
+    }
+
+    /// Columns `columns` of `rows`, in that order.
+    pub(super) fn take(&self, rows: &[RowRef], columns: &[usize]) -> Result<Vec<ArrayRef>> {
+        // Local numbers of the segments that are read.
+        let mut numbers = vec![usize::MAX; self.batches.len()];
+        let mut read: Vec<usize> = Vec::new();
+        let mut padded = false;
+        for row in rows {
+            match numbers.get_mut(row.segment as usize) {
+                None => padded = true,
+                Some(number) if *number == usize::MAX => {
+                    *number = read.len();
+                    read.push(row.segment as usize);
+                }
+                Some(_) => {}
+            }
+        }
+        let picks: Vec<(usize, usize)> = rows
+            .iter()
+            .map(|row| match numbers.get(row.segment as usize) {
+                Some(number) => (*number, row.row as usize),
+                None => (read.len(), 0),
+            })
+            .collect();
+        columns
+            .iter()
+            .map(|column| {
+                let data_type = self.schema.field(*column).data_type();
+                let nulls = new_null_array(data_type, usize::from(padded));
+                let mut arrays: Vec<&dyn Array> = read
+                    .iter()
+                    .filter_map(|s| self.batches[*s].as_ref())
+                    .map(|batch| batch.column(*column).as_ref())
+                    .collect();
+                if padded || arrays.is_empty() {
+                    arrays.push(nulls.as_ref());
+                }
+                Ok(interleave(&arrays, &picks)?)
+            })
+            .collect()
+    }
+
+    /// All columns of `rows` as a batch.
+    pub(super) fn rows(&self, rows: &[RowRef]) -> Result<RecordBatch> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), self.take(rows, &all)?, &options)?)
+    }
+
+    /// Bytes held, estimated.
+    pub(super) fn size(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Rows that were added together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment(u32);
+
+impl Segment {
+    /// Row `row`.
+    pub(super) fn row(self, row: usize) -> RowRef {
+        RowRef { segment: self.0, row: row as u32 }
+    }
+}

@@ -1,0 +1,32 @@
+-- order: materialized
+-- Outer joins, and joins of inputs that change.
+CREATE TEMPORARY VIEW A AS SELECT * FROM (VALUES (1, 'x', 10), (2, 'y', 20), (2, 'y', 20), (3, CAST(NULL AS STRING), 30), (CAST(NULL AS INT), 'n', 40), (4, 'z', 5)) AS T(id, s, v);
+CREATE TEMPORARY VIEW B AS SELECT * FROM (VALUES (1, 'p', 15), (2, 'q', 5), (2, 'r', 25), (CAST(NULL AS INT), 'n', 1), (5, 't', 2), (1, 'p', 15)) AS T(id, s, w);
+CREATE TEMPORARY VIEW C AS SELECT * FROM (VALUES (CAST(1 AS BIGINT), 'c1'), (CAST(2 AS BIGINT), 'c2'), (CAST(NULL AS BIGINT), 'c0')) AS T(k, c);
+CREATE TEMPORARY VIEW AG AS SELECT id, COUNT(*) AS n, SUM(v) AS sv FROM A GROUP BY id;
+CREATE TEMPORARY VIEW BG AS SELECT id, COUNT(*) AS m, MAX(w) AS mw FROM B GROUP BY id;
+SELECT A.id, A.s, B.s, B.w FROM A LEFT JOIN B ON A.id = B.id;
+SELECT A.id, A.s, B.s, B.w FROM A RIGHT JOIN B ON A.id = B.id;
+SELECT A.id, A.s, B.s, B.w FROM A FULL JOIN B ON A.id = B.id;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id = B.id AND A.v > 10;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id = B.id AND B.w > 10;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id = B.id AND A.v > B.w;
+SELECT A.id, B.id, B.w FROM A FULL OUTER JOIN B ON A.id = B.id AND A.v > B.w;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.v < B.w;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id IS NOT DISTINCT FROM B.id;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id = B.id WHERE B.w IS NULL;
+SELECT A.id, B.w FROM A LEFT JOIN B ON A.id = B.id WHERE B.w > 10;
+SELECT A.id, A.s, B.s AS bs, C.c FROM A LEFT JOIN B ON A.id = B.id LEFT JOIN C ON C.k = B.id;
+SELECT A.id, B.id AS bid, C.k FROM A FULL JOIN B ON A.id = B.id FULL JOIN C ON C.k = A.id;
+SELECT * FROM A LEFT JOIN B USING (id);
+SELECT AG.id, n, sv, m, mw FROM AG JOIN BG ON AG.id = BG.id;
+SELECT AG.id, n, sv, m, mw FROM AG LEFT JOIN BG ON AG.id = BG.id;
+SELECT AG.id, n, sv, m, mw FROM AG FULL JOIN BG ON AG.id = BG.id;
+SELECT A.id, A.v, m, mw FROM A LEFT JOIN BG ON A.id = BG.id;
+SELECT A.id, AG.n FROM AG JOIN A ON AG.n = A.id;
+SELECT A.id, COUNT(B.w) AS n, SUM(B.w) AS sw FROM A LEFT JOIN B ON A.id = B.id GROUP BY A.id;
+SELECT COUNT(*) AS n, COUNT(A.id) AS a, COUNT(B.id) AS b FROM A FULL JOIN B ON A.id = B.id;
+SELECT n, COUNT(*) AS c FROM (SELECT A.id, COUNT(*) AS n FROM A LEFT JOIN B ON A.id = B.id GROUP BY A.id) GROUP BY n;
+SELECT A.id, B.w FROM A LEFT JOIN B ON TRUE WHERE A.id = 1;
+SELECT A.id, B.w FROM A LEFT JOIN B ON FALSE;
+SELECT COALESCE(A.id, B.id) AS id, A.v, B.w FROM A FULL JOIN B ON A.id = B.id AND A.s = B.s;
