@@ -10,11 +10,22 @@ use tests::{Answer, Runner};
 fn transcript(text: &str) -> String {
     let mut runner = Runner::new();
     let mut out = String::new();
-    let pieces = sql::split(text).unwrap();
-    for piece in pieces {
+    // Each on its own, so that a text that cannot be cut into statements is told like any other error.
+    for written in text.split_inclusive(";\n") {
+        let piece = match sql::split(written) {
+            Ok(pieces) if pieces.len() == 1 => pieces.into_iter().next().unwrap(),
+            Ok(pieces) => panic!("{} statements in {written}", pieces.len()),
+            Err(e) => {
+                writeln!(out, "> {}", written.trim_end().replace('\n', "\n> ")).unwrap();
+                error(&e, &mut out);
+                out.push('\n');
+                continue;
+            }
+        };
         let statement = piece.text.trim();
         // Comments between statements belong to the file, not to the transcript.
-        let statement = statement.lines().skip_while(|l| l.trim_start().starts_with("--")).collect::<Vec<_>>();
+        let statement =
+            statement.lines().skip_while(|l| l.trim_start().starts_with("--")).collect::<Vec<_>>();
         writeln!(out, "> {}", statement.join("\n> ")).unwrap();
         for answer in runner.run(&piece.text) {
             match answer {

@@ -450,7 +450,11 @@ impl Function {
                 (a, b) if a == b => format!("{a} argument{}", if a == 1 { "" } else { "s" }),
                 (a, b) => format!("{a} to {b} arguments"),
             };
-            return user(format!("Function {} takes {wants}, but {n} were given.", self.name));
+            return user(format!(
+                "Function {} takes {wants}, but {n} {} given.",
+                self.name,
+                if n == 1 { "was" } else { "were" }
+            ));
         }
         for (i, f) in binding.fields.iter().enumerate() {
             let kind = self.takes[i.min(self.takes.len().saturating_sub(1))];
@@ -459,11 +463,14 @@ impl Function {
                     format!(
                         "Argument {} of {} must be {}, but it is {}.",
                         i + 1,
-                        self.name,
+                        self.name.trim().to_uppercase(),
                         kind.name(),
                         field::type_text(f)
                     ),
-                    format!("Write CAST(… AS {}).", kind.name().split(' ').next_back().unwrap_or("STRING")),
+                    match kind.name().split(' ').next_back() {
+                        Some("MAP" | "ARRAY" | "ROW") => String::new(),
+                        wanted => format!("Write CAST(… AS {}).", wanted.unwrap_or("STRING")),
+                    },
                 );
             }
         }

@@ -59,7 +59,7 @@ fn describe(error: &DataFusionError, functions: &[String]) -> Error {
             clean(message).trim_end_matches(" is not supported yet.").trim_end_matches('.'),
             "Write the query without it.",
         ),
-        DataFusionError::Execution(message) => Error::user(clean(message)),
+        DataFusionError::Execution(message) => plan_error(message, functions),
         other => Error::internal(clean(&other.strip_backtrace())),
     }
 }
@@ -167,6 +167,23 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
             ));
         }
     }
+    static FIELD: LazyLock<regex::Regex> = LazyLock::new(|| pattern(r"Field (\S+) not found in struct"));
+    if let Some(found) = FIELD.captures(message) {
+        return Error::user(format!("The ROW has no field '{}'.", &found[1]))
+            .with_hint("DESCRIBE shows the fields of a table's ROW columns; names are case-sensitive.");
+    }
+    static ACCESS: LazyLock<regex::Regex> =
+        LazyLock::new(|| pattern(r"Cannot access field at argument \d+: type (.*) is not Struct"));
+    if let Some(found) = ACCESS.captures(message) {
+        return Error::user(format!("A value of type {} has no fields.", sql_types(&found[1])))
+            .with_hint("Only a ROW has fields: r.a; an ARRAY or MAP is read by m['key'].");
+    }
+    static HAVING: LazyLock<regex::Regex> =
+        LazyLock::new(|| pattern(r"HAVING clause references: (.*) must appear in the GROUP BY"));
+    if HAVING.is_match(message) {
+        return Error::user("HAVING reads a column that is neither grouped nor aggregated.")
+            .with_hint("HAVING filters groups: write WHERE to filter rows, or aggregate the column, for example with MAX.");
+    }
     if message.contains("non-boolean predicate") {
         return Error::user("WHERE clause must be a condition.")
             .with_hint("Compare the value: WHERE x = 1, or x IS NOT NULL.");
@@ -204,5 +221,27 @@ fn clean(message: &str) -> String {
     let text = text.split(" No function matches").next().unwrap_or(text);
     let text = text.split("\n\tCandidate functions").next().unwrap_or(text);
     let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
-    text.trim().trim_end_matches('.').to_string() + "."
+    sql_types(text.trim().trim_end_matches('.')) + "."
+}
+
+/// Names of Arrow's types as SQL's.
+fn sql_types(text: &str) -> String {
+    static NAMES: LazyLock<regex::Regex> = LazyLock::new(|| {
+        pattern(r"\b(Int8|Int16|Int32|Int64|Float32|Float64|Utf8|Binary|Boolean|Date32|Timestamp\(ms\)|Timestamp\(ms, .UTC.\))")
+    });
+    let name = |found: &regex::Captures<'_>| match &found[1] {
+        "Int8" => "TINYINT",
+        "Int16" => "SMALLINT",
+        "Int32" => "INT",
+        "Int64" => "BIGINT",
+        "Float32" => "FLOAT",
+        "Float64" => "DOUBLE",
+        "Utf8" => "STRING",
+        "Binary" => "BYTES",
+        "Boolean" => "BOOLEAN",
+        "Date32" => "DATE",
+        "Timestamp(ms)" => "TIMESTAMP(3)",
+        _ => "TIMESTAMP_LTZ(3)",
+    };
+    NAMES.replace_all(text, name).into_owned()
 }

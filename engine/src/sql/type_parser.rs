@@ -1,7 +1,9 @@
 //! Reads a type, in any of Flink's spellings, off sqlparser's `Parser`.
 
 use super::data_type::{Element, MAX_LENGTH, MAX_TIME_PRECISION, RowField, SqlType, decimal};
-use super::syntax::{expect, expect_words, expected, found, here, identifier, peek_word, take, word, words};
+use super::syntax::{
+    between, expect, expect_words, expected, found, here, identifier, last, peek_word, take, word, words,
+};
 use crate::error::{Error, Result, nearest};
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Token;
@@ -109,18 +111,18 @@ fn base(p: &mut Parser, depth: usize) -> Result<SqlType> {
     let fixed = match name.as_str() {
         "CHAR" | "CHARACTER" => {
             if word(p, "VARYING") {
-                return Ok(SqlType::Varchar(length(p)?.unwrap_or(MAX_LENGTH)));
+                return Ok(SqlType::Varchar(text_length(p)?.unwrap_or(MAX_LENGTH)));
             }
-            return Ok(SqlType::Char(length(p)?.unwrap_or(1)));
+            return Ok(SqlType::Char(text_length(p)?.unwrap_or(1)));
         }
-        "VARCHAR" => return Ok(SqlType::Varchar(length(p)?.unwrap_or(MAX_LENGTH))),
+        "VARCHAR" => return Ok(SqlType::Varchar(text_length(p)?.unwrap_or(MAX_LENGTH))),
         "BINARY" => {
             if word(p, "VARYING") {
-                return Ok(SqlType::Varbinary(length(p)?.unwrap_or(MAX_LENGTH)));
+                return Ok(SqlType::Varbinary(text_length(p)?.unwrap_or(MAX_LENGTH)));
             }
-            return Ok(SqlType::Binary(length(p)?.unwrap_or(1)));
+            return Ok(SqlType::Binary(text_length(p)?.unwrap_or(1)));
         }
-        "VARBINARY" => return Ok(SqlType::Varbinary(length(p)?.unwrap_or(MAX_LENGTH))),
+        "VARBINARY" => return Ok(SqlType::Varbinary(text_length(p)?.unwrap_or(MAX_LENGTH))),
         "DECIMAL" | "DEC" | "NUMERIC" => {
             let (precision, scale) = if take(p, &Token::LParen) {
                 let precision = number(p)?;
@@ -287,6 +289,18 @@ fn length(p: &mut Parser) -> Result<Option<u32>> {
     })?;
     expect(p, &Token::RParen)?;
     Ok(Some(n))
+}
+
+/// A length of texts or bytes, which Flink wants to be at least 1.
+fn text_length(p: &mut Parser) -> Result<Option<u32>> {
+    let place = here(p);
+    match length(p)? {
+        Some(0) => {
+            Err(Error::user(format!("The length must be between 1 and {MAX_LENGTH} (both inclusive)."))
+                .at(between(place, last(p))))
+        }
+        length => Ok(length),
+    }
 }
 
 fn time_precision(p: &mut Parser) -> Result<Option<u8>> {

@@ -33,6 +33,15 @@ fn check_node(node: &LogicalPlan) -> Result<()> {
     if let LogicalPlan::Values(values) = node {
         check_values(values)?;
     }
+    if let LogicalPlan::Aggregate(aggregate) = node {
+        for key in &aggregate.group_expr {
+            if key.exists(|e| Ok(matches!(e, Expr::AggregateFunction(_)))).unwrap_or(false) {
+                return Err(Error::user("Aggregate expression is illegal in GROUP BY clause.").with_hint(
+                    "Group by columns; group a second time in an outer query to group by a count.",
+                ));
+            }
+        }
+    }
     for expr in node.expressions() {
         check_expression(&expr, &schema)?;
     }
@@ -147,6 +156,21 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
                                 "One branch is {}, another {}: CAST one of them.",
                                 known.1, found.1
                             )));
+                    }
+                }
+            }
+            if case.expr.is_none() {
+                for (when, _) in &case.when_then_expr {
+                    let (found, sql_type) = kind(when, schema)?;
+                    if !matches!(found, Kind::Boolean | Kind::Null) {
+                        return Err(Error::user(format!(
+                            "Expected a boolean type after WHEN, but {} is {sql_type}.",
+                            text(when)
+                        ))
+                        .with_hint(format!(
+                            "Write CASE {} WHEN value THEN …, or a comparison after WHEN.",
+                            text(when)
+                        )));
                     }
                 }
             }
@@ -297,6 +321,19 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
             ))
             .with_hint(hint))
         }
+        Operator::And | Operator::Or => {
+            let (a, b) = (kind(left, schema)?, kind(right, schema)?);
+            let fine = |k: Kind| matches!(k, Kind::Boolean | Null);
+            if fine(a.0) && fine(b.0) {
+                return Ok(());
+            }
+            let wrong = if fine(a.0) { right } else { left };
+            Err(Error::user(format!(
+                "Cannot apply '{op}' to arguments of type '<{}> {op} <{}>'. Supported form(s): '<BOOLEAN> {op} <BOOLEAN>'",
+                a.1, b.1
+            ))
+            .with_hint(format!("Compare the value: {} <> 0, or {} IS NOT NULL.", text(wrong), text(wrong))))
+        }
         Operator::StringConcat => {
             let (a, b) = (kind(left, schema)?, kind(right, schema)?);
             let fine = |k: Kind| matches!(k, Text | Null);
@@ -331,6 +368,14 @@ impl ExprPlanner for Operands {
             BinaryOperator::Divide => Operator::Divide,
             BinaryOperator::Modulo => Operator::Modulo,
             BinaryOperator::StringConcat => Operator::StringConcat,
+            BinaryOperator::Eq => Operator::Eq,
+            BinaryOperator::NotEq => Operator::NotEq,
+            BinaryOperator::Lt => Operator::Lt,
+            BinaryOperator::LtEq => Operator::LtEq,
+            BinaryOperator::Gt => Operator::Gt,
+            BinaryOperator::GtEq => Operator::GtEq,
+            BinaryOperator::And => Operator::And,
+            BinaryOperator::Or => Operator::Or,
             _ => return Ok(PlannerResult::Original(raw)),
         };
         let binary = BinaryExpr::new(Box::new(raw.left.clone()), op, Box::new(raw.right.clone()));
