@@ -10,5 +10,7 @@ mod reading;
 mod support;
 #[path = "kafka/transactions.rs"]
 mod transactions;
+#[path = "kafka/upsert.rs"]
+mod upsert;
 #[path = "kafka/writing.rs"]
 mod writing;

@@ -24,6 +24,8 @@ pub fn registry() -> ConnectorRegistry {
     registry.add(Arc::new(filesystem::Filesystem));
     #[cfg(feature = "kafka")]
     registry.add(Arc::new(kafka::Kafka));
+    #[cfg(feature = "kafka")]
+    registry.add(Arc::new(kafka::UpsertKafka));
     #[cfg(feature = "kinesis")]
     registry.add(Arc::new(kinesis::Kinesis));
     registry.add(Arc::new(print::Print));

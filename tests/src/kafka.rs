@@ -13,10 +13,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Creates a topic with a name of its own that begins with `name`.
 pub fn topic(name: &str, partitions: i32) -> String {
+    topic_at(&services::kafka(), name, partitions)
+}
+
+/// The same at the broker `brokers`.
+pub fn topic_at(brokers: &str, name: &str, partitions: i32) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", services::kafka()).create().unwrap();
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for result in runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap() {

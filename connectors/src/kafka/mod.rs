@@ -1,4 +1,4 @@
-//! `'connector' = 'kafka'`: topics as tables, over librdkafka.
+//! `'connector' = 'kafka'` and `'upsert-kafka'`: topics as tables, over librdkafka.
 
 mod client;
 mod enumerator;
@@ -11,13 +11,15 @@ mod reader;
 mod sink;
 mod source;
 mod transactions;
+mod upsert;
 mod wire;
 
 use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
 use engine::error::{Error, Result};
 use metadata::Meta;
-use options::KafkaOptions;
+use options::{Flavor, KafkaOptions};
 use std::sync::Arc;
+pub use upsert::UpsertKafka;
 
 /// The `kafka` connector.
 #[derive(Debug, Default)]
@@ -25,15 +27,15 @@ pub struct Kafka;
 
 impl Connector for Kafka {
     fn name(&self) -> &'static str {
-        options::NAME
+        Flavor::Append.name()
     }
 
     fn options(&self) -> Vec<OptionHelp> {
-        options::help_with_formats()
+        options::help_for(Flavor::Append)
     }
 
     fn source(&self, table: &TableContext) -> Result<Arc<dyn Source>> {
-        let options = KafkaOptions::new(table)?;
+        let options = KafkaOptions::new(table, Flavor::Append)?;
         check_metadata(table, &Meta::readable().into_iter().map(|(key, _)| key).collect::<Vec<_>>(), "read")?;
         Ok(Arc::new(source::KafkaSource {
             options: Arc::new(options),
@@ -43,7 +45,7 @@ impl Connector for Kafka {
     }
 
     fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
-        let options = KafkaOptions::new(table)?;
+        let options = KafkaOptions::new(table, Flavor::Append)?;
         check_metadata(
             table,
             &Meta::writable().into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
@@ -62,7 +64,7 @@ fn check_metadata(table: &TableContext, known: &[String], what: &str) -> Result<
     match table.metadata.iter().find(|(key, _)| !known.contains(key)) {
         None => Ok(()),
         Some((key, column)) => Err(Error::user(format!(
-            "Invalid metadata key '{key}' in column '{}' of table '{}'. Metadata of a 'kafka' table that can be {what}: {}.",
+            "Invalid metadata key '{key}' in column '{}' of table '{}'. Metadata of a Kafka table that can be {what}: {}.",
             column.name(),
             table.name,
             known.join(", ")

@@ -1,6 +1,7 @@
 //! `KafkaOptions`: `WITH ('connector' = 'kafka', …)`, read and checked without the network.
 
 use super::properties::Properties;
+use super::upsert::BufferFlush;
 use crate::formats::select::{ChosenFormat, all_help, choose, require};
 use crate::options::{OptionReader, option};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
@@ -11,8 +12,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Value of `'connector'`.
-pub(super) const NAME: &str = "kafka";
+/// Which of the two connectors a table has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flavor {
+    /// `kafka`: rows are appended.
+    Append,
+    /// `upsert-kafka`: rows replace each other by key.
+    Upsert,
+}
+
+impl Flavor {
+    /// Value of `'connector'`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Append => "kafka",
+            Self::Upsert => "upsert-kafka",
+        }
+    }
+}
+
+/// Options of `kafka` that `upsert-kafka` does not have: the primary key says what the key is, and reading begins at
+/// the first record.
+const APPEND_ONLY: [&str; 10] = [
+    "format",
+    "key.fields",
+    "scan.startup.mode",
+    "scan.startup.specific-offsets",
+    "scan.startup.timestamp-millis",
+    "scan.watermark.emit.on-event.gap",
+    "sink.partitioner",
+    "sink.semantic",
+    "topic-pattern",
+    "property-version",
+];
 
 /// Most tasks that `scan.parallelism` and `sink.parallelism` may ask for.
 const MAX_PARALLELISM: usize = 1024;
@@ -80,6 +112,9 @@ pub(super) struct KafkaOptions {
     pub scan_parallelism: Option<usize>,
     pub sink_parallelism: Option<usize>,
     pub partitioner: Partitioner,
+    pub flavor: Flavor,
+    /// `sink.buffer-flush.*` of `upsert-kafka`.
+    pub buffer_flush: Option<BufferFlush>,
     pub guarantee: DeliveryGuarantee,
     /// `sink.transactional-id-prefix`; not empty with exactly-once.
     pub id_prefix: String,
@@ -249,10 +284,46 @@ pub(super) fn help() -> Vec<OptionHelp> {
     ]
 }
 
-/// Options of the connector and of all formats, under the keys for value and key.
-pub(super) fn help_with_formats() -> Vec<OptionHelp> {
+/// Options of `upsert-kafka` alone.
+fn upsert_help() -> Vec<OptionHelp> {
     let mut all = help();
-    ["", "value.", "key."].iter().for_each(|slot| all.extend(all_help(slot)));
+    all.retain(|o| !APPEND_ONLY.contains(&o.key.as_str()));
+    for option in &mut all {
+        option.required |= matches!(option.key.as_str(), "topic" | "key.format" | "value.format");
+        match option.key.as_str() {
+            "topic" => option.description = "Topic to read and to write.".to_string(),
+            "key.format" => {
+                option.description =
+                    "Format of the key, whose columns are those of the PRIMARY KEY.".to_string()
+            }
+            "value.format" => {
+                option.description = "Format of the value; a format without changes of its own.".to_string()
+            }
+            _ => {}
+        }
+    }
+    all.push(option(
+        "sink.buffer-flush.max-rows",
+        Some("0"),
+        false,
+        "Rows after which buffered changes are written, the last of each key; `0` for no buffer.",
+    ));
+    all.push(option(
+        "sink.buffer-flush.interval",
+        Some("0"),
+        false,
+        "Time after which buffered changes are written; `0` for no buffer.",
+    ));
+    all
+}
+
+/// Options of a connector and of all formats, under the keys for value and key.
+pub(super) fn help_for(flavor: Flavor) -> Vec<OptionHelp> {
+    let (mut all, slots) = match flavor {
+        Flavor::Append => (help(), ["", "value.", "key."].as_slice()),
+        Flavor::Upsert => (upsert_help(), ["value.", "key."].as_slice()),
+    };
+    slots.iter().for_each(|slot| all.extend(all_help(slot)));
     all
 }
 
@@ -260,24 +331,35 @@ impl KafkaOptions {
     /// Reads the options of `table`.
     ///
     /// Errors: unknown, missing and contradicting options, each as a sentence.
-    pub(super) fn new(table: &TableContext) -> Result<Self> {
+    pub(super) fn new(table: &TableContext, flavor: Flavor) -> Result<Self> {
         let given = &table.options;
-        let value = require(NAME, given, &["value.format", "format"])?;
-        let key_format = choose(NAME, given, &["key.format"])?;
-        let mut known = help();
+        let name = flavor.name();
+        let (value, mut known) = match flavor {
+            Flavor::Append => (require(name, given, &["value.format", "format"])?, help()),
+            Flavor::Upsert => (require(name, given, &["value.format"])?, upsert_help()),
+        };
+        let key_format = choose(name, given, &["key.format"])?;
         // The keys that name the formats are in both lists.
         let of_format =
             |format: &ChosenFormat| format.help().into_iter().filter(|o| !o.key.ends_with("format"));
         known.extend(of_format(&value));
         known.extend(key_format.iter().flat_map(of_format));
-        let reader = OptionReader::new(NAME, given, &known)?;
+        let reader = OptionReader::new(name, given, &known)?;
 
-        let (value_schema, key) = key(&reader, table, key_format)?;
+        if flavor == Flavor::Upsert {
+            check_upsert(&reader, table, &value)?;
+        }
+        let fields = match flavor {
+            Flavor::Append => reader.list("key.fields"),
+            Flavor::Upsert => table.primary_key.iter().map(String::as_str).collect(),
+        };
+        let (value_schema, key) = key(&reader, table, key_format, fields)?;
         value.check(&value_schema)?;
         if let Some(key) = &key {
             key.format.check(&key.schema)?;
         }
-        if !table.primary_key.is_empty() && value.format().changelog().is_append() {
+        if flavor == Flavor::Append && !table.primary_key.is_empty() && value.format().changelog().is_append()
+        {
             return Err(Error::user(format!(
                 "The Kafka table '{}' with '{}' format doesn't support defining PRIMARY KEY constraint on the table, \
                  because it can't guarantee the semantic of primary key.",
@@ -287,9 +369,9 @@ impl KafkaOptions {
         }
         let topics = topics(&reader)?;
         let properties = properties(&reader, table)?;
-        let startup = match point(&reader, "scan.startup", &STARTUP, &topics)? {
-            Some(point) => point,
-            None => Point::Group,
+        let startup = match flavor {
+            Flavor::Upsert => Point::Earliest,
+            Flavor::Append => point(&reader, "scan.startup", &STARTUP, &topics)?.unwrap_or(Point::Group),
         };
         let bounded = point(&reader, "scan.bounded", &BOUNDED, &topics)?;
         let discovery = match (&bounded, reader.duration_ms("scan.topic-partition-discovery.interval")?) {
@@ -317,6 +399,8 @@ impl KafkaOptions {
             scan_parallelism: parallelism(&reader, "scan.parallelism")?,
             sink_parallelism: parallelism(&reader, "sink.parallelism")?,
             partitioner: partitioner(&reader, has_key)?,
+            flavor,
+            buffer_flush: if flavor == Flavor::Upsert { buffer_flush(&reader)? } else { None },
             guarantee,
             id_prefix,
             ignore_expired: reader.boolean("sink.ignore-expired-transactions")?,
@@ -359,8 +443,8 @@ fn key(
     reader: &OptionReader<'_>,
     table: &TableContext,
     format: Option<ChosenFormat>,
+    fields: Vec<&str>,
 ) -> Result<(SchemaRef, Option<Key>)> {
-    let fields = reader.list("key.fields");
     let prefix = reader.get("key.fields-prefix").unwrap_or("");
     let include = reader.choice("value.fields-include", &["ALL", "EXCEPT_KEY"])?.unwrap_or(0) == 0;
     let Some(format) = format else {
@@ -486,6 +570,40 @@ fn partitioner(reader: &OptionReader<'_>, has_key: bool) -> Result<Partitioner> 
             Err(Error::user(format!("There is no partitioner '{other}': Runnel cannot load Java classes."))
                 .with_hint("Use 'sink.partitioner' = 'default', 'fixed' or 'round-robin'."))
         }
+    }
+}
+
+/// What only a table of `upsert-kafka` must have.
+fn check_upsert(reader: &OptionReader<'_>, table: &TableContext, value: &ChosenFormat) -> Result<()> {
+    reader.required("key.format")?;
+    if table.primary_key.is_empty() {
+        return Err(Error::user(
+            "'upsert-kafka' tables require to define a PRIMARY KEY constraint. The PRIMARY KEY specifies which columns \
+             should be read from or write to the Kafka message key. The PRIMARY KEY also defines records in the \
+             'upsert-kafka' table should update or delete by which keys.",
+        )
+        .with_hint("Add `PRIMARY KEY (…) NOT ENFORCED` to the columns."));
+    }
+    if !value.format().changelog().is_append() {
+        let name = value.name();
+        return Err(Error::user(format!(
+            "'upsert-kafka' connector doesn't support '{name}' as value format, because {name} is not in insert-only \
+             mode."
+        )));
+    }
+    Ok(())
+}
+
+fn buffer_flush(reader: &OptionReader<'_>) -> Result<Option<BufferFlush>> {
+    let max_rows = reader.number::<usize>("sink.buffer-flush.max-rows")?.unwrap_or(0);
+    let interval_ms = reader.duration_ms("sink.buffer-flush.interval")?.unwrap_or(0);
+    match (max_rows, interval_ms) {
+        (0, 0) => Ok(None),
+        (0, _) | (_, 0) => Err(Error::user(
+            "'sink.buffer-flush.max-rows' and 'sink.buffer-flush.interval' must be set to be greater than zero together \
+             to enable sink buffer flushing.",
+        )),
+        (max_rows, interval_ms) => Ok(Some(BufferFlush { max_rows, interval_ms })),
     }
 }
 

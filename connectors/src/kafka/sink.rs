@@ -1,9 +1,10 @@
 //! `KafkaSink`: rows to records, and the writer that waits until the brokers have them.
 
 use super::metadata::{Meta, headers_type};
-use super::options::{KafkaOptions, Partitioner, Topics};
+use super::options::{Flavor, KafkaOptions, Partitioner, Topics};
 use super::producer::Outlet;
 use super::transactions::{self, Pool};
+use super::upsert::{Buffer, Change};
 use crate::formats::{Encoder, Payloads};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, MapArray, RecordBatch, RecordBatchOptions, StringArray,
@@ -16,12 +17,15 @@ use engine::connector::{
     Committable, DeliveryGuarantee, Metrics, RecoverContext, Sink, TableContext, Writer, WriterContext,
 };
 use engine::error::{Error, Result};
-use engine::message::ChangeBatch;
+use engine::message::{ChangeBatch, RowKind};
 use engine::plan::ChangelogMode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Milliseconds after which written rows are flushed.
+const FLUSH_MS: u64 = 1000;
 
 /// Records between two looks at the acknowledgements.
 const RECORDS_PER_POLL: usize = 1024;
@@ -53,7 +57,10 @@ pub(super) fn check(options: &KafkaOptions, table: &TableContext) -> Result<()> 
 
 impl Sink for KafkaSink {
     fn accepts(&self) -> ChangelogMode {
-        self.options.value.format().accepts()
+        match self.options.flavor {
+            Flavor::Append => self.options.value.format().accepts(),
+            Flavor::Upsert => ChangelogMode::RETRACT,
+        }
     }
 
     fn metadata(&self) -> Vec<(String, FieldRef)> {
@@ -62,7 +69,7 @@ impl Sink for KafkaSink {
 
     fn describe(&self) -> String {
         let o = &self.options;
-        let mut text = format!("kafka({}, format=[{}]", o.topic_text(), o.value.name());
+        let mut text = format!("{}({}, format=[{}]", o.flavor.name(), o.topic_text(), o.value.name());
         if let Some(key) = &o.key {
             text += &format!(", key=[{}], key-format=[{}]", key.columns.join(", "), key.format.name());
         }
@@ -130,6 +137,8 @@ struct KafkaWriter {
     /// Number of partitions by topic, for topics that are known to be there.
     partitions: HashMap<String, i32>,
     task: usize,
+    /// Changes that wait for others of their keys.
+    buffer: Option<Buffer>,
     metrics: Arc<Metrics>,
 }
 
@@ -176,6 +185,7 @@ impl KafkaWriter {
             headers_column: meta("headers"),
             partitions: HashMap::new(),
             task: context.task,
+            buffer: options.buffer_flush.map(Buffer::new),
             metrics: context.metrics,
             options: options.clone(),
         };
@@ -185,6 +195,21 @@ impl KafkaWriter {
             }
         }
         Ok(writer)
+    }
+
+    /// Writes the changes that waited.
+    fn write_buffered(&mut self) -> Result<()> {
+        let Some(buffer) = &mut self.buffer else { return Ok(()) };
+        let Topics::List(names) = &self.options.topics else { return Ok(()) };
+        let Some(topic) = names.first() else { return Ok(()) };
+        for (key, change) in buffer.take() {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(&key);
+            record.payload = change.value.as_deref();
+            record.timestamp = change.timestamp;
+            let bytes = self.way.outlet().send(record)?;
+            Metrics::add(&self.metrics.bytes, bytes);
+        }
+        Ok(())
     }
 
     /// Looks a topic up, once.
@@ -229,10 +254,15 @@ impl Writer for KafkaWriter {
         let values = project(&batch, &self.columns, &self.schema)?;
         let mut payloads = std::mem::take(&mut self.payloads);
         payloads.clear();
-        self.encoder.encode(&values, &mut payloads)?;
+        let upsert = self.options.flavor == Flavor::Upsert;
+        // The kind of an upserted row is in its record's form, not in its bytes.
+        let plain =
+            |batch: ChangeBatch| if upsert { ChangeBatch::inserts(batch.into_parts().0) } else { batch };
+        self.encoder.encode(&plain(values), &mut payloads)?;
         if let Some(key) = &mut self.key {
             key.payloads.clear();
-            key.encoder.encode(&project(&batch, &key.columns, &key.schema)?, &mut key.payloads)?;
+            let keys = plain(project(&batch, &key.columns, &key.schema)?);
+            key.encoder.encode(&keys, &mut key.payloads)?;
         }
         let column = |index: Option<usize>, data_type: &DataType| -> Result<Option<ArrayRef>> {
             index.map(|i| Ok(cast(batch.records().column(i), data_type)?)).transpose()
@@ -252,9 +282,33 @@ impl Writer for KafkaWriter {
                 Some(column) => self.row_topic(column.as_string::<i32>(), row)?,
                 None => single.as_str(),
             };
-            let mut record = BaseRecord::<[u8], [u8]>::to(topic).payload(payloads.get(row));
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic);
             if let Some(key) = &self.key {
                 record = record.key(key.payloads.get(row));
+            }
+            if !upsert {
+                record = record.payload(payloads.get(row));
+            } else if let Some(key) = &self.key {
+                match batch.kind(row) {
+                    RowKind::Insert | RowKind::UpdateAfter => record = record.payload(payloads.get(row)),
+                    // What it becomes is the next row; the old key goes only if that has another.
+                    RowKind::UpdateBefore
+                        if row + 1 < rows
+                            && batch.kind(row + 1) == RowKind::UpdateAfter
+                            && key.payloads.get(row) == key.payloads.get(row + 1) =>
+                    {
+                        continue;
+                    }
+                    RowKind::UpdateBefore | RowKind::Delete => {}
+                }
+                if let Some(buffer) = &mut self.buffer {
+                    let timestamp = timestamps.filter(|t| t.is_valid(row)).map(|t| t.value(row));
+                    let value = record.payload.map(<[u8]>::to_vec);
+                    if buffer.push(key.payloads.get(row), Change { value, timestamp }) {
+                        self.write_buffered()?;
+                    }
+                    continue;
+                }
             }
             if self.options.partitioner == Partitioner::Fixed {
                 let count = self.partitions.get(topic).copied().unwrap_or(1).max(1);
@@ -279,6 +333,7 @@ impl Writer for KafkaWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.write_buffered()?;
         let outlet = self.way.outlet();
         // Records of a transaction are awaited when it is prepared.
         if self.options.guarantee == DeliveryGuarantee::AtLeastOnce {
@@ -288,7 +343,12 @@ impl Writer for KafkaWriter {
         outlet.check()
     }
 
+    fn flush_interval_ms(&self) -> Option<u64> {
+        Some(self.buffer.as_ref().map_or(FLUSH_MS, |b| b.flush.interval_ms))
+    }
+
     fn prepare_commit(&mut self, checkpoint_id: u64) -> Result<Vec<Committable>> {
+        self.write_buffered()?;
         match &mut self.way {
             Way::Plain(_) => {
                 self.flush()?;
@@ -306,6 +366,7 @@ impl Writer for KafkaWriter {
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.write_buffered()?;
         match &mut self.way {
             Way::Plain(outlet) => outlet.wait(),
             Way::Transactions(pool) => pool.finish(),

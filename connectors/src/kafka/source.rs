@@ -2,7 +2,7 @@
 
 use super::enumerator::KafkaEnumerator;
 use super::metadata::Meta;
-use super::options::{KafkaOptions, Point};
+use super::options::{Flavor, KafkaOptions, Point};
 use super::reader::KafkaReader;
 use arrow::datatypes::FieldRef;
 use chrono_tz::Tz;
@@ -30,7 +30,10 @@ impl Source for KafkaSource {
     }
 
     fn changelog(&self) -> ChangelogMode {
-        self.options.value.format().changelog()
+        match self.options.flavor {
+            Flavor::Append => self.options.value.format().changelog(),
+            Flavor::Upsert => ChangelogMode::UPSERT,
+        }
     }
 
     fn metadata(&self) -> Vec<(String, FieldRef)> {
@@ -39,7 +42,7 @@ impl Source for KafkaSource {
 
     fn describe(&self) -> String {
         let o = &self.options;
-        let mut text = format!("kafka({}, format=[{}]", o.topic_text(), o.value.name());
+        let mut text = format!("{}({}, format=[{}]", o.flavor.name(), o.topic_text(), o.value.name());
         if let Some(key) = &o.key {
             text += &format!(", key=[{}], key-format=[{}]", key.columns.join(", "), key.format.name());
         }

@@ -71,7 +71,9 @@ impl Connection {
         let mut answer = Answer(&bytes);
         let mut read = || {
             answer.int16()?;
-            (0..answer.array()?).map(|_| Some((answer.int16()?, answer.int16()?, answer.int16()?))).collect::<Option<Vec<_>>>()
+            (0..answer.array()?)
+                .map(|_| Some((answer.int16()?, answer.int16()?, answer.int16()?)))
+                .collect::<Option<Vec<_>>>()
         };
         self.known = read().ok_or_else(malformed)?;
         Ok(())
