@@ -1,5 +1,6 @@
-//! Golden cases: queries whose answers were recorded from real Flink (golden/record.sh), run straight and at
-//! parallelism 4, each with the same answer. `GOLDEN=joins/` runs only cases whose path holds that text.
+//! Golden cases: queries whose answers were recorded from real Flink (golden/record.sh), run straight, at parallelism
+//! 4, and checkpointed, killed and restored in the middle (at the same parallelism, from 1 to 4, from 4 to 1), each with
+//! the same answer. `GOLDEN=joins/` runs only cases whose path holds that text.
 //!
 //! `-- order: ordered` compares changes in order (at parallelism 4: the folded table); `sorted` compares them as a
 //! set, since Flink fixes no order between keys; `materialized` compares the folded table. Column types are compared
@@ -7,7 +8,21 @@
 
 use engine::message::RowKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use tests::recovery::{KILLED_IN_THE_MIDDLE, run_in_two};
 use tests::{Answer, Change, Runner, materialized};
+
+/// Cases whose operators do not give their state to checkpoints yet, by the begin of their names.
+const NOT_RECOVERED: &[&str] = &[];
+
+/// How a case is run.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// At this parallelism, to the end.
+    Straight(usize),
+    /// Killed in the middle at the first, restored at the second.
+    Recovered(usize, usize),
+}
 
 /// One recorded query: types and changes, or that Flink refuses it.
 #[derive(Debug)]
@@ -118,14 +133,23 @@ fn trimmed(answer: Answer) -> Answer {
     Answer { changes, ..answer }
 }
 
-fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<String>) {
+fn check(folder: &Path, path: &Path, how: How, failures: &mut Vec<String>) {
     let case = std::fs::read_to_string(path).unwrap();
     let tables = std::fs::read_to_string(folder.join("tables.sql")).unwrap();
-    let text = format!("SET 'parallelism.default' = '{parallelism}';\n{tables}\n{case}");
+    let text = format!("SET 'parallelism.default' = '${{PARALLELISM}}';\n{tables}\n{case}");
     let text = text.replace("${DATA}", &folder.join("data").display().to_string());
     let recorded = recorded(path);
-    let answers = Runner::new().run(&text);
     let name = path.strip_prefix(folder).unwrap().display();
+    let (answers, is_ordered) = match how {
+        How::Straight(parallelism) => {
+            let text = text.replace("${PARALLELISM}", &parallelism.to_string());
+            (Runner::new().run(&text), parallelism == 1)
+        }
+        // As in Flink, a batch job takes no checkpoints.
+        How::Recovered(..) if case.contains("'execution.runtime-mode' = 'batch'") => return,
+        How::Recovered(..) if NOT_RECOVERED.iter().any(|n| name.to_string().starts_with(n)) => return,
+        How::Recovered(from, to) => (run_in_two(&text, from, to), from == 1 && to == 1),
+    };
     if answers.len() != recorded.len() {
         failures.push(format!(
             "{name}: {} answers, Flink gives {}: {answers:#?}",
@@ -137,7 +161,7 @@ fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<Stri
     let ordered = case.contains("-- order: ordered");
     let folded = case.contains("-- order: materialized");
     for (number, (answer, recorded)) in answers.into_iter().zip(recorded).enumerate() {
-        let place = format!("{name} query {} at parallelism {parallelism}", number + 1);
+        let place = format!("{name} query {}, {how:?}", number + 1);
         match (answer, recorded) {
             (Err(_), Recorded::Error(_)) => {}
             (Ok(a), Recorded::Error(e)) => {
@@ -153,7 +177,7 @@ fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<Stri
                 if answer.names != names {
                     failures.push(format!("{place}: names {:?}, Flink {names:?}", answer.names));
                 }
-                let equal = if ordered && parallelism == 1 {
+                let equal = if ordered && is_ordered {
                     answer.changes == changes
                 } else if ordered || folded {
                     materialized(&answer.changes) == materialized(&changes)
@@ -169,26 +193,43 @@ fn check(folder: &Path, path: &Path, parallelism: usize, failures: &mut Vec<Stri
     }
 }
 
-fn run(parallelism: usize) {
+fn run(how: How) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
     let mut failures = Vec::new();
-    let mut cases = cases(&folder);
+    let cases = cases(&folder);
     assert!(cases.len() >= 10, "the golden cases are gone");
-    if let Ok(wanted) = std::env::var("GOLDEN") {
-        cases.retain(|c| c.display().to_string().contains(&wanted));
-    }
-    for case in &cases {
-        check(&folder, case, parallelism, &mut failures);
+    let only = std::env::var("GOLDEN").unwrap_or_default();
+    for case in cases.iter().filter(|c| c.display().to_string().contains(&only)) {
+        check(&folder, case, how, &mut failures);
     }
     assert!(failures.is_empty(), "{} differences:\n\n{}", failures.len(), failures.join("\n\n"));
+    if only.is_empty() && matches!(how, How::Recovered(..)) {
+        let killed = KILLED_IN_THE_MIDDLE.load(Ordering::Relaxed);
+        assert!(killed > 50, "only {killed} queries were killed in the middle");
+    }
 }
 
 #[test]
 fn answers_are_flinks() {
-    run(1);
+    run(How::Straight(1));
 }
 
 #[test]
 fn answers_are_flinks_at_parallelism_4() {
-    run(4);
+    run(How::Straight(4));
+}
+
+#[test]
+fn answers_are_flinks_when_killed_in_the_middle() {
+    run(How::Recovered(1, 1));
+}
+
+#[test]
+fn answers_are_flinks_when_restored_at_a_higher_parallelism() {
+    run(How::Recovered(1, 4));
+}
+
+#[test]
+fn answers_are_flinks_when_restored_at_a_lower_parallelism() {
+    run(How::Recovered(4, 1));
 }

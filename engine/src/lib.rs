@@ -3,7 +3,7 @@
 //! Reading order, which is also the order of who may import whom: [`error`], [`config`] and [`failpoint`] (all may),
 //! [`time`], [`sql`] (text to `Statement`), [`message`] (what flows between operators), [`plan`] (the operator
 //! graph), [`functions`], [`state`], [`connector`] (what the outside implements), `planner`
-//! (`Statement` to `StreamPlan`), [`operators`], [`checkpoint`], [`runtime`] (`StreamPlan` to running tasks), and
+//! (`Statement` to `StreamPlan`), [`operators`], [`checkpoint`], [`runtime`] (`StreamPlan` to running tasks), [`jobs`] (restarts), and
 //! [`session`], the façade that shell, server and tests use.
 
 pub mod checkpoint;
@@ -12,6 +12,7 @@ pub mod connector;
 pub mod error;
 pub mod failpoint;
 pub mod functions;
+pub mod jobs;
 pub mod message;
 pub mod operators;
 pub mod outcome;

@@ -307,13 +307,18 @@ fn submit(session: &mut Session, task: &Task) -> Result<JobHandle> {
     }
 }
 
-fn take_savepoint(_job: &JobHandle, _directory: &str, _stop: Option<bool>) -> Result<String> {
-    Err(Error::unsupported("A savepoint", "Stop the job with --no-savepoint."))
+fn take_savepoint(job: &JobHandle, directory: &str, stop: Option<bool>) -> Result<String> {
+    let savepoint = match stop {
+        None => job.savepoint(Some(directory))?,
+        Some(drain) => job.stop(drain, Some(directory))?,
+    };
+    Ok(savepoint.path)
 }
 
 fn state(status: JobStatus) -> JobState {
     match status {
-        JobStatus::Created => JobState::Created,
+        // One process is one attempt, so it never waits for another.
+        JobStatus::Created | JobStatus::Restarting => JobState::Created,
         JobStatus::Running => JobState::Running,
         JobStatus::Failing => JobState::Failing,
         JobStatus::Failed => JobState::Failed,

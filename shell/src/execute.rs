@@ -79,8 +79,15 @@ pub fn statement(
 
 /// Waits for a job's end; Ctrl-C stops it cleanly.
 fn wait(process: &Process, job: &JobHandle) -> Result<Ended> {
+    let mut told = 0;
     loop {
-        if let Some(result) = job.wait(Some(Duration::from_millis(TICK_MS))) {
+        let ended = job.wait(Some(Duration::from_millis(TICK_MS)));
+        // Checkpoints that failed or were passed over, restarts.
+        for notice in job.notices().iter().skip(told) {
+            eprintln!("note: {notice}");
+            told += 1;
+        }
+        if let Some(result) = ended {
             tell_losses(job);
             return result.map(|()| Ended::Done);
         }

@@ -3,6 +3,7 @@
 pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
+pub mod recovery;
 pub mod random;
 pub mod services;
 
@@ -62,6 +63,11 @@ impl Runner {
             runtime: runtime.handle().clone(),
         });
         Self { session, _runtime: runtime }
+    }
+
+    /// The runtime for asynchronous clients.
+    pub fn handle(&self) -> &tokio::runtime::Handle {
+        self._runtime.handle()
     }
 
     /// Executes all statements of `text` in order. Jobs are waited for; each bounded query gives an entry, each

@@ -210,6 +210,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The job has ended well: all was emitted, and the last checkpoint, where any are taken, is complete.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether nothing more will be emitted, whatever comes (LIMIT reached): the job may stop its sources.
     fn is_done(&self) -> bool {
         false

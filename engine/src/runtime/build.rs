@@ -2,27 +2,30 @@
 
 use super::chain::{Chain, Link, PassOn};
 use super::channel::Mailbox;
+use super::coordinator::{Checkpoints, Coordinator, Instance, Poke, Recovery, Setup};
 use super::enumerator::{EnumeratorTask, SplitBoard};
 use super::exchange::{Exchange, Port};
 use super::metrics::{JobMetrics, OperatorMetrics, SourceMetrics};
+use super::restore::Restored;
 use super::shutdown::Control;
 use super::sink_task::SinkOperator;
-use super::source_task::SourceTask;
+use super::snapshot::{TaskCheckpoints, Writers, start_writers};
+use super::source_task::{SourceSetup, SourceTask};
 use super::task::{OperatorTask, TaskContext};
 use super::values::ValuesTask;
 use super::{JobHandle, JobOptions};
-use crate::connector::{Metrics, ReaderContext, SourceContext, WriterContext};
+use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, WriterContext};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::operators::{
-    Calc, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values, WindowAggregate, WindowJoin,
-    WindowTable,
+    Calc, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values,
+    WindowAggregate, WindowJoin, WindowTable,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
+use crate::time::Watermark;
 use arrow::datatypes::SchemaRef;
-use std::collections::HashMap;
-use std::hash::BuildHasher;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
 
 /// Makes the operator of a node that is neither source nor sink, from the schemas of its inputs.
 pub(super) type OperatorFactory = dyn Fn(&StreamNode, &[SchemaRef]) -> Result<Box<dyn Operator>>;
@@ -55,14 +58,32 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
 /// Starts the tasks of `plan`; operators are made by `factory`.
 pub(super) fn start(plan: StreamPlan, options: JobOptions, factory: &OperatorFactory) -> Result<JobHandle> {
     let layout = Layout::new(&plan)?;
-    let control = Control::new(job_id(&options), options.name.clone(), layout.threads());
+    let restored = match &options.restore {
+        Some(restore) => {
+            failpoint::hit("restore.latest")?;
+            Some(Restored::new(restore, &plan, options.max_parallelism)?)
+        }
+        None => None,
+    };
+    let id = options.job_id.clone().unwrap_or_else(|| super::job_id(options.clock.as_ref()));
+    let checkpoints = checkpoints(&layout, &options, &id, restored.as_ref());
+    let threads = layout.threads() + usize::from(checkpoints.is_some());
+    let control = Control::new(id, options.name.clone(), threads);
+    let recoveries = match &checkpoints {
+        Some(_) => recoveries(&plan, &options, restored.as_ref())?,
+        None => Vec::new(),
+    };
+    let writers = checkpoints.as_ref().filter(|c| c.is_on()).map(start_writers).unwrap_or_default();
     let mut builder = Builder {
         layout: &layout,
         options: &options,
         factory,
         context: TaskContext { control: control.clone(), clock: options.clock.clone() },
         metrics: JobMetrics { memory: Some(options.memory.clone()), ..JobMetrics::default() },
-        writers: HashMap::new(),
+        sinks: HashMap::new(),
+        restored: restored.as_ref(),
+        checkpoints: checkpoints.clone(),
+        writers,
     };
     let mut starters: Vec<Starter> = Vec::new();
     for head in layout.heads() {
@@ -72,25 +93,73 @@ pub(super) fn start(plan: StreamPlan, options: JobOptions, factory: &OperatorFac
     for mailbox in layout.mailboxes.iter().flatten() {
         control.register(mailbox);
     }
-    let handle = JobHandle::new(control, metrics, options.clock.clone());
+    if let Some(checkpoints) = &checkpoints {
+        control.register(checkpoints);
+        for mailbox in layout.mailboxes.iter().flatten() {
+            let sleeper = Arc::downgrade(mailbox);
+            let sleeper: Weak<dyn Poke> = sleeper;
+            checkpoints.register(sleeper);
+        }
+    }
+    let handle = JobHandle::new(control.clone(), metrics, options.clock.clone(), checkpoints.clone());
     starters.into_iter().for_each(|start| start());
+    if let Some(checkpoints) = checkpoints {
+        Coordinator::new(checkpoints, control, recoveries).start();
+    }
     Ok(handle)
 }
 
 type Starter = Box<dyn FnOnce()>;
 
-/// 32 hexadecimal digits that no other job of this machine has.
-fn job_id(options: &JobOptions) -> String {
-    static JOBS: AtomicU64 = AtomicU64::new(0);
-    let job = JOBS.fetch_add(1, Ordering::Relaxed);
-    let hash = |seed: u64| {
-        foldhash::quality::FixedState::with_seed(seed).hash_one((
-            options.clock.now_ms(),
-            std::process::id(),
-            job,
-        ))
+/// What coordinates checkpoints, where any are taken or one is restored.
+fn checkpoints(
+    layout: &Layout,
+    options: &JobOptions,
+    job_id: &str,
+    restored: Option<&Restored>,
+) -> Option<Arc<Checkpoints>> {
+    if options.checkpointing.is_none() && restored.is_none() {
+        return None;
+    }
+    let instances = layout.plan.nodes.iter().flat_map(|node| {
+        (0..node.parallelism).map(|task| Instance {
+            operator_id: node.operator_id.clone(),
+            name: node.name.clone(),
+            task,
+        })
+    });
+    let setup = Setup {
+        job_id: job_id.to_string(),
+        job_name: options.name.clone(),
+        max_parallelism: options.max_parallelism,
+        clock: options.clock.clone(),
+        runtime: options.runtime.clone(),
+        instances: instances.collect(),
+        tasks: layout.heads().map(|n| layout.plan.nodes[n].parallelism).sum(),
+        restored: restored.map(|r| (r.checkpoint_id, r.uri.clone())),
+        notices: restored.map_or_else(Vec::new, |r| r.notices.clone()),
     };
-    format!("{:016x}{:016x}", hash(1), hash(2))
+    Some(Checkpoints::new(setup, options.checkpointing.clone()))
+}
+
+/// The sinks, with what their writers had prepared.
+fn recoveries(plan: &StreamPlan, options: &JobOptions, restored: Option<&Restored>) -> Result<Vec<Recovery>> {
+    let mut all = Vec::new();
+    for node in &plan.nodes {
+        let NodeKind::Sink(sink) = &node.kind else { continue };
+        all.push(Recovery {
+            name: node.name.clone(),
+            sink: sink.sink.clone(),
+            context: RecoverContext {
+                runtime: options.runtime.clone(),
+                operator_id: node.operator_id.0.clone(),
+                parallelism: node.parallelism,
+                checkpoint_id: restored.map(|r| r.checkpoint_id),
+            },
+            prepared: restored.map_or(Ok(Vec::new()), |r| r.prepared(&node.operator_id))?,
+        });
+    }
+    Ok(all)
 }
 
 /// Which nodes are chained, and who sends to whom.
@@ -214,10 +283,27 @@ struct Builder<'a> {
     context: TaskContext,
     metrics: JobMetrics,
     /// Counters of each sink node, shared by its tasks.
-    writers: HashMap<usize, Arc<Metrics>>,
+    sinks: HashMap<usize, Arc<Metrics>>,
+    restored: Option<&'a Restored>,
+    checkpoints: Option<Arc<Checkpoints>>,
+    writers: Vec<Writers>,
 }
 
 impl Builder<'_> {
+    /// What one task takes part in.
+    fn task_checkpoints(&self) -> Option<TaskCheckpoints> {
+        Some(TaskCheckpoints::new(self.checkpoints.clone()?, self.writers.clone()))
+    }
+
+    fn is_checkpointing(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|c| c.is_on())
+    }
+
+    /// The number of a node's task among all instances.
+    fn instance(&self, node: usize, task: usize) -> usize {
+        self.layout.plan.nodes[..node].iter().map(|n| n.parallelism).sum::<usize>() + task
+    }
+
     /// All tasks of the chain that starts with node `head`.
     fn head(&mut self, head: usize, starters: &mut Vec<Starter>) -> Result<()> {
         let node = &self.layout.plan.nodes[head];
@@ -228,7 +314,14 @@ impl Builder<'_> {
                 let timeout = source.watermark.as_ref().map(|w| w.idle_timeout_ms);
                 let metrics = SourceMetrics::new(source.table.clone(), timeout, node.parallelism);
                 self.metrics.sources.push(metrics.clone());
-                let board = SplitBoard::new(node.parallelism);
+                let restored = match self.restored {
+                    Some(restored) => restored.source(&node.operator_id, node.parallelism)?,
+                    None => None,
+                };
+                let board = match &restored {
+                    Some(r) => SplitBoard::restored(&r.splits, &r.finished),
+                    None => SplitBoard::new(node.parallelism),
+                };
                 context.control.register(&board);
                 let enumerator = EnumeratorTask {
                     name: node.name.clone(),
@@ -240,6 +333,7 @@ impl Builder<'_> {
                     },
                     context: context.clone(),
                     board: board.clone(),
+                    restored: restored.as_ref().map(|r| (r.splits.concat(), r.finished.clone())),
                 };
                 starters.push(Box::new(move || enumerator.start(format!("{head} splits"))));
                 for task in 0..node.parallelism {
@@ -252,6 +346,15 @@ impl Builder<'_> {
                         parallelism: node.parallelism,
                         metrics: metrics.connector.clone(),
                     };
+                    let (mut told, mut watermarks, mut finished) =
+                        (Watermark::MIN, BTreeMap::new(), Vec::new());
+                    if let Some(restored) = &restored {
+                        told = restored.told[task];
+                        watermarks = restored.watermarks.clone();
+                        if task == 0 {
+                            finished = restored.finished.clone();
+                        }
+                    }
                     let task_of_source = SourceTask::new(
                         context.clone(),
                         self.chain(head, task)?,
@@ -259,6 +362,13 @@ impl Builder<'_> {
                         reader_context,
                         board.clone(),
                         metrics.clone(),
+                        SourceSetup {
+                            checkpoints: self.task_checkpoints(),
+                            watermarks,
+                            told,
+                            finished,
+                            gate: self.options.gate.clone(),
+                        },
                     );
                     let name = thread(task);
                     starters.push(Box::new(move || task_of_source.start(name)));
@@ -266,14 +376,23 @@ impl Builder<'_> {
             }
             NodeKind::Values(values) => {
                 let values = Values::new(values, node.schema.clone()).map_err(|e| e.within(&node.name))?;
-                let (task, name) = (ValuesTask::new(context, self.chain(head, 0)?, values), thread(0));
+                let emitted = self.restored.map_or(Ok(0), |r| r.emitted(&node.operator_id))?;
+                let (checkpoints, gate) = (self.task_checkpoints(), self.options.gate.clone());
+                let task = ValuesTask::new(context, self.chain(head, 0)?, values, emitted, checkpoints, gate);
+                let name = thread(0);
                 starters.push(Box::new(move || task.start(name)));
             }
             _ => {
                 for (number, mailbox) in self.layout.mailboxes[head].iter().enumerate() {
                     let chain = self.chain(head, number)?;
                     let inputs = self.layout.inputs(head);
-                    let task = OperatorTask::new(context.clone(), chain, mailbox.clone(), inputs);
+                    let task = OperatorTask::new(
+                        context.clone(),
+                        chain,
+                        mailbox.clone(),
+                        inputs,
+                        self.task_checkpoints(),
+                    );
                     let name = thread(number);
                     starters.push(Box::new(move || task.start(name)));
                 }
@@ -310,7 +429,7 @@ impl Builder<'_> {
         let operator: Box<dyn Operator> = match &node.kind {
             NodeKind::Source(_) | NodeKind::Values(_) => Box::new(PassOn),
             NodeKind::Sink(sink) => {
-                let metrics = self.writers.entry(index).or_default();
+                let metrics = self.sinks.entry(index).or_default().clone();
                 let context = WriterContext {
                     schema: node.schema.clone(),
                     runtime: self.options.runtime.clone(),
@@ -318,9 +437,9 @@ impl Builder<'_> {
                     task,
                     parallelism: node.parallelism,
                     operator_id: node.operator_id.0.clone(),
-                    checkpointing: false,
-                    restored_from: None,
-                    metrics: metrics.clone(),
+                    checkpointing: self.is_checkpointing(),
+                    restored_from: self.restored.map(|r| r.checkpoint_id),
+                    metrics,
                 };
                 Box::new(SinkOperator::new(sink.clone(), context, self.metrics.rows_out.clone()))
             }
@@ -339,8 +458,10 @@ impl Builder<'_> {
             memory: self.options.memory.clone(),
             state_ttl_ms: self.options.state_ttl_ms,
             name: format!("{}-{task}", node.operator_id.0),
-            checkpointing: false,
+            checkpointing: self.is_checkpointing(),
         };
-        Ok(Link::new(node, operator, open, metrics))
+        let is_sink = matches!(node.kind, NodeKind::Sink(_) | NodeKind::Source(_) | NodeKind::Values(_));
+        let restored = self.restored.filter(|_| !is_sink).and_then(|r| r.operator(&node.operator_id));
+        Ok(Link::new(node, operator, open, metrics).with_state(self.instance(index, task), restored))
     }
 }

@@ -4,10 +4,14 @@
 use super::check::Check;
 use super::exchange::Exchange;
 use super::metrics::OperatorMetrics;
+use super::restore::{RestoredOperator, WATERMARK};
+use super::snapshot::TaskCheckpoints;
 use crate::error::Result;
-use crate::message::{Barrier, ChangeBatch, Message};
+use crate::failpoint;
+use crate::message::{Barrier, BarrierKind, ChangeBatch, Message};
 use crate::operators::{Collector, OpenContext, Operator, OperatorContext};
-use crate::plan::StreamNode;
+use crate::plan::{NodeKind, StreamNode};
+use crate::state::{SnapshotKind, SnapshotProgress, StateWriter};
 use crate::time::Watermark;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -29,6 +33,11 @@ pub(super) struct Link {
     watermark: Watermark,
     check: Check,
     metrics: Arc<OperatorMetrics>,
+    /// Its number among all operator instances of the job.
+    instance: usize,
+    /// Whether its event time is kept in checkpoints: it decides which rows are late.
+    keeps_watermark: bool,
+    restored: Option<RestoredOperator>,
 }
 
 impl Link {
@@ -39,6 +48,14 @@ impl Link {
         open: OpenContext,
         metrics: Arc<OperatorMetrics>,
     ) -> Self {
+        let keeps_watermark = !matches!(
+            node.kind,
+            NodeKind::Source(_)
+                | NodeKind::Values(_)
+                | NodeKind::Calc(_)
+                | NodeKind::Union
+                | NodeKind::Sink(_)
+        );
         Self {
             name: node.name.clone(),
             operator,
@@ -47,7 +64,17 @@ impl Link {
             watermark: Watermark::MIN,
             check: Check::new(node.schema.clone()),
             metrics,
+            instance: 0,
+            keeps_watermark,
+            restored: None,
         }
+    }
+
+    /// The same as instance `instance` of the job, with the state of a checkpoint where there is some.
+    pub(super) fn with_state(mut self, instance: usize, restored: Option<RestoredOperator>) -> Self {
+        self.instance = instance;
+        self.restored = restored;
+        self
     }
 
     fn is_done(&self, others: &[Link], first: usize) -> bool {
@@ -95,11 +122,36 @@ impl Chain {
         &self.links[0].name
     }
 
-    /// Opens all operators, the last first, so that a sink is ready before rows come.
+    /// Opens all operators, the last first, so that a sink is ready before rows come; those of a restored job take
+    /// their state back.
     pub(super) fn open(&mut self) -> Result<()> {
         for (index, link) in self.links.iter_mut().enumerate().rev() {
             self.running.set(index);
             link.operator.open(&link.open).map_err(|e| e.within(&link.name))?;
+            if let Some(restored) = link.restored.take() {
+                failpoint::hit("restore.operator")?;
+                let mut reader = restored.reader(&link.open)?;
+                if link.keeps_watermark {
+                    link.watermark = restored.watermark(reader.as_ref(), &link.open);
+                }
+                link.operator.restore(reader.as_mut()).map_err(|e| e.within(&link.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Event time of the head, which a restored one knows before anything comes.
+    pub(super) fn watermark_of_head(&self) -> Watermark {
+        self.links[0].watermark
+    }
+
+    /// Tells downstream how far event time had come when the job was stopped: those that hear of it from several
+    /// sides must know it of each.
+    pub(super) fn tell_restored(&mut self) -> Result<()> {
+        for link in self.links.iter_mut().filter(|l| l.watermark > Watermark::MIN) {
+            link.check.watermark(link.watermark)?;
+            let message = Message::Watermark(link.watermark);
+            broadcast(link, &message)?;
         }
         Ok(())
     }
@@ -121,15 +173,80 @@ impl Chain {
         self.links.iter_mut().try_for_each(|link| broadcast(link, &Message::Idle))
     }
 
-    /// All channels have come to `barrier`.
-    ///
-    /// This is the place where each operator's state is taken, before its barrier goes on.
-    pub(super) fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+    /// All channels have come to `barrier`: each operator's state is taken, then the barrier goes on. With the
+    /// barrier of a drained job, operators emit what is left before. `head_values` go to the head's state.
+    pub(super) fn barrier(
+        &mut self,
+        barrier: Barrier,
+        alignment_ms: u64,
+        now_ms: i64,
+        checkpoints: Option<&mut TaskCheckpoints>,
+        head_values: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        if barrier.kind == BarrierKind::Stop && self.links[0].watermark == Watermark::MAX {
+            finish(&mut self.links, 0, &self.running, now_ms, false)?;
+        }
+        if let Some(checkpoints) = checkpoints {
+            self.snapshot(barrier, alignment_ms, checkpoints, head_values)?;
+        }
         for link in &mut self.links {
             link.check.barrier(barrier)?;
             broadcast(link, &Message::Barrier(barrier))?;
         }
         Ok(())
+    }
+
+    /// Takes each operator's state for `barrier`.
+    pub(super) fn snapshot(
+        &mut self,
+        barrier: Barrier,
+        alignment_ms: u64,
+        checkpoints: &mut TaskCheckpoints,
+        mut head_values: Vec<(String, Vec<u8>)>,
+    ) -> Result<()> {
+        let taking = checkpoints.begin(barrier, alignment_ms);
+        let kind = if barrier.kind.is_full() { SnapshotKind::Full } else { SnapshotKind::Delta };
+        for (index, link) in self.links.iter_mut().enumerate() {
+            self.running.set(index);
+            failpoint::hit("checkpoint.operator-snapshot")?;
+            let mut out = StateWriter::new(kind);
+            let progress =
+                link.operator.snapshot(barrier.checkpoint_id, &mut out).map_err(|e| e.within(&link.name))?;
+            for (name, value) in head_values.drain(..) {
+                out.value(&name, value);
+            }
+            if link.keeps_watermark && link.watermark > Watermark::MIN {
+                out.value(WATERMARK, link.watermark.0.to_string());
+            }
+            checkpoints.taken(&taking, (index, link.instance), out, progress);
+        }
+        self.running.set(0);
+        Ok(())
+    }
+
+    /// The next part of the snapshot of operator `index`.
+    pub(super) fn continue_snapshot(
+        &mut self,
+        index: usize,
+        out: &mut StateWriter,
+    ) -> Result<SnapshotProgress> {
+        let link = &mut self.links[index];
+        link.operator.continue_snapshot(out).map_err(|e| e.within(&link.name))
+    }
+
+    /// Checkpoint `id` is complete.
+    pub(super) fn checkpoint_complete(&mut self, id: u64) -> Result<()> {
+        for (index, link) in self.links.iter_mut().enumerate() {
+            self.running.set(index);
+            link.operator.checkpoint_complete(id).map_err(|e| e.within(&link.name))?;
+        }
+        self.running.set(0);
+        Ok(())
+    }
+
+    /// The job has ended well, and its last checkpoint, if it takes any, is complete.
+    pub(super) fn close(&mut self) -> Result<()> {
+        self.links.iter_mut().try_for_each(|link| link.operator.close().map_err(|e| e.within(&link.name)))
     }
 
     /// The processing time that some operator waits for.
@@ -153,7 +270,7 @@ impl Chain {
     /// All input has ended: time goes to its end, operators emit what is left, `End` goes on.
     pub(super) fn end(&mut self, now_ms: i64) -> Result<()> {
         self.watermark(Watermark::MAX, now_ms)?;
-        finish(&mut self.links, 0, &self.running, now_ms)
+        finish(&mut self.links, 0, &self.running, now_ms, true)
     }
 
     /// Whether nothing that comes can change anything any more.
@@ -215,6 +332,8 @@ fn on_watermark(
     now_ms: i64,
     watermark: Watermark,
 ) -> Result<()> {
+    // A restored operator may be ahead of what its inputs have told anew.
+    let watermark = watermark.max(links[0].watermark);
     if watermark > links[0].watermark {
         call(links, index, running, now_ms, |operator, context, out| {
             operator.on_watermark(watermark, context, out)
@@ -235,14 +354,18 @@ fn on_watermark(
     Ok(())
 }
 
-fn finish(links: &mut [Link], index: usize, running: &Cell<usize>, now_ms: i64) -> Result<()> {
+/// Lets all operators emit what is left; with `ends`, nothing follows.
+fn finish(links: &mut [Link], index: usize, running: &Cell<usize>, now_ms: i64, ends: bool) -> Result<()> {
     call(links, index, running, now_ms, |operator, context, out| operator.finish(context, out))?;
     let (head, rest) = split(links);
-    head.check.end().map_err(|e| e.within(&head.name))?;
+    if ends {
+        head.check.end().map_err(|e| e.within(&head.name))?;
+    }
     for route in &mut head.routes {
         match route {
-            Route::Exchange(exchange) => exchange.broadcast(&Message::End)?,
-            Route::Chained(next) => finish(&mut rest[*next - index - 1..], *next, running, now_ms)?,
+            Route::Exchange(exchange) if ends => exchange.broadcast(&Message::End)?,
+            Route::Exchange(_) => {}
+            Route::Chained(next) => finish(&mut rest[*next - index - 1..], *next, running, now_ms, ends)?,
         }
     }
     Ok(())

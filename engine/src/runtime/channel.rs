@@ -1,5 +1,6 @@
 //! One mailbox for each task: a bounded queue per input channel, one sender to each queue.
 
+use super::coordinator::Poke;
 use super::shutdown::{Event, Wake, lock, stopped};
 use crate::error::Result;
 use crate::message::Message;
@@ -46,6 +47,8 @@ struct State {
     next: usize,
     phase: Phase,
     receiver_waits: bool,
+    /// The receiver is to look round: it gets nothing once.
+    poked: bool,
     /// Messages in queues that are not blocked.
     ready: usize,
 }
@@ -95,6 +98,7 @@ impl Mailbox {
             next: 0,
             phase: Phase::Open,
             receiver_waits: false,
+            poked: false,
             ready: 0,
         };
         let writable = (0..channels).map(|_| Condvar::new()).collect();
@@ -153,10 +157,11 @@ impl Mailbox {
         let mut state = lock(&self.state);
         if state.ready == 0 && state.phase != Phase::Stopped && !timeout.is_zero() {
             state.receiver_waits = true;
-            let waits = |s: &mut State| s.ready == 0 && s.phase != Phase::Stopped;
+            let waits = |s: &mut State| s.ready == 0 && s.phase != Phase::Stopped && !s.poked;
             let wait = self.readable.wait_timeout_while(state, timeout, waits);
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
             state.receiver_waits = false;
+            state.poked = false;
         }
         if state.phase == Phase::Stopped {
             return Received::Stopped;
@@ -234,6 +239,13 @@ impl Mailbox {
     pub(super) fn waiting(&self, channel: usize) -> (usize, usize) {
         let state = lock(&self.state);
         (state.queues[channel].rows, state.queues[channel].bytes)
+    }
+}
+
+impl Poke for Mailbox {
+    fn poke(&self) {
+        lock(&self.state).poked = true;
+        self.readable.notify_one();
     }
 }
 

@@ -148,7 +148,9 @@ pub struct Collected {
 impl Collected {
     /// The rows of `job`, whose plan writes to the sink made with this.
     pub fn results(self, job: JobHandle) -> ResultStream {
-        job.control().register(&self.reader.0);
+        if let Some(control) = job.control() {
+            control.register(&self.reader.0);
+        }
         ResultStream { reader: self.reader, job }
     }
 }
@@ -165,7 +167,7 @@ impl ResultStream {
     pub fn next(&mut self, timeout: Duration) -> ResultEvent {
         let buffer = &self.reader.0;
         // Asked before looking into the buffer: rows that came before the end are seen.
-        let result = self.job.control().result();
+        let result = self.job.control().and_then(|c| c.result());
         let state = lock(&buffer.state);
         let waits = |s: &mut State| s.batches.is_empty() && !s.ended && result.is_none();
         let wait = buffer.filled.wait_timeout_while(state, timeout, waits);
@@ -175,7 +177,7 @@ impl ResultStream {
         }
         let ended = state.ended;
         drop(state);
-        match result.or_else(|| ended.then(|| self.job.control().result()).flatten()) {
+        match result.or_else(|| ended.then(|| self.job.control().and_then(|c| c.result())).flatten()) {
             Some(result) => ResultEvent::End(result),
             None => ResultEvent::Pending,
         }

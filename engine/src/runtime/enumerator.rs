@@ -4,6 +4,7 @@ use super::shutdown::{Event, Wake, lock};
 use super::task::{TaskContext, spawn};
 use crate::connector::{Enumerator, Source, SourceContext, Split};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,6 +64,21 @@ impl SplitBoard {
             stopped: false,
         };
         Arc::new(Self { state: Mutex::new(state), finished: Condvar::new(), assigned: Condvar::new() })
+    }
+
+    /// For the readers of a restored job, which have these splits to begin with. Those that are finished are not
+    /// handed out again either.
+    pub(super) fn restored(splits: &[Vec<Split>], finished: &[Split]) -> Arc<Self> {
+        let board = Self::new(splits.len());
+        let mut state = lock(&board.state);
+        for (reader, own) in splits.iter().enumerate() {
+            state.owners.extend(own.iter().map(|s| (s.id.clone(), reader)));
+            state.readers[reader].load = own.len();
+            state.readers[reader].inbox = own.clone();
+        }
+        state.owners.extend(finished.iter().map(|s| (s.id.clone(), 0)));
+        drop(state);
+        board
     }
 
     /// Deals new splits, each to the reader with the fewest, the first of equals.
@@ -156,6 +172,8 @@ pub(super) struct EnumeratorTask {
     pub(super) source_context: SourceContext,
     pub(super) context: TaskContext,
     pub(super) board: Arc<SplitBoard>,
+    /// Splits of a checkpoint: those to be read on, and those that are finished.
+    pub(super) restored: Option<(Vec<Split>, Vec<Split>)>,
 }
 
 impl EnumeratorTask {
@@ -173,7 +191,10 @@ impl EnumeratorTask {
 
     fn run(&mut self) -> Result<()> {
         let mut enumerator = self.source.enumerator(&self.source_context)?;
-        // A restored job gives the enumerator its splits here, before the first `discover`.
+        if let Some((known, finished)) = self.restored.take() {
+            failpoint::hit("restore.enumerator")?;
+            enumerator.restore(&known, &finished)?;
+        }
         self.context.control.opened();
         self.enumerate(enumerator.as_mut())
     }

@@ -1,8 +1,10 @@
 //! `JobHandle`: what the outside holds of a running job.
 
+use super::coordinator::{Checkpoints, no_checkpoints};
 use super::metrics::JobMetrics;
 use super::shutdown::Control;
-use crate::error::Result;
+use super::{CheckpointStats, CompletedCheckpoint};
+use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::time::{Clock, Watermark};
 use std::fmt;
@@ -24,23 +26,57 @@ pub enum JobStatus {
     Cancelling,
     /// It was cancelled.
     Canceled,
-    /// All input has ended and was processed.
+    /// All input has ended and was processed, or it was stopped with a savepoint.
     Finished,
+    /// It has failed and waits for its next attempt.
+    Restarting,
 }
 
 /// A running job. Clones refer to the same job; when the last is dropped, the job is cancelled.
 #[derive(Clone)]
 pub struct JobHandle(Arc<Job>);
 
-struct Job {
+/// One run, or a job that is run again and again.
+enum Job {
+    Run(Run),
+    Supervised(Arc<dyn SupervisedJob>),
+}
+
+struct Run {
     control: Arc<Control>,
     metrics: Arc<JobMetrics>,
     clock: Arc<dyn Clock>,
+    checkpoints: Option<Arc<Checkpoints>>,
+}
+
+/// A job that is restarted when it fails (see `jobs`).
+pub trait SupervisedJob: Send + Sync {
+    /// 32 hexadecimal digits, the same in all runs.
+    fn id(&self) -> &str;
+    /// The name that it was given.
+    fn name(&self) -> &str;
+    /// Its state.
+    fn status(&self) -> JobStatus;
+    /// Asks it to stop.
+    fn cancel(&self);
+    /// Waits for its end, as [`JobHandle::wait`].
+    fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>>;
+    /// The run at hand, or the last one.
+    fn current(&self) -> Option<JobHandle>;
+    /// How often it was restarted.
+    fn restarts(&self) -> u64;
+    /// Why it failed last.
+    fn last_failure(&self) -> Option<String>;
+    /// What the user should know, in sentences, of all runs.
+    fn notices(&self) -> Vec<String>;
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.control.cancel();
+        match self {
+            Self::Run(run) => run.control.cancel(),
+            Self::Supervised(job) => job.cancel(),
+        }
     }
 }
 
@@ -51,49 +87,145 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobHandle {
-    pub(super) fn new(control: Arc<Control>, metrics: Arc<JobMetrics>, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Job { control, metrics, clock }))
+    pub(super) fn new(
+        control: Arc<Control>,
+        metrics: Arc<JobMetrics>,
+        clock: Arc<dyn Clock>,
+        checkpoints: Option<Arc<Checkpoints>>,
+    ) -> Self {
+        Self(Arc::new(Job::Run(Run { control, metrics, clock, checkpoints })))
     }
 
-    pub(super) fn control(&self) -> &Control {
-        &self.0.control
+    /// A handle of a job that is restarted when it fails.
+    pub fn supervised(job: Arc<dyn SupervisedJob>) -> Self {
+        Self(Arc::new(Job::Supervised(job)))
+    }
+
+    /// Woken with the run, where this is one.
+    pub(super) fn control(&self) -> Option<&Arc<Control>> {
+        match self.0.as_ref() {
+            Job::Run(run) => Some(&run.control),
+            Job::Supervised(_) => None,
+        }
     }
 
     #[cfg(test)]
     pub(super) fn control_for_tests(&self) -> Arc<Control> {
-        self.0.control.clone()
+        self.control().unwrap().clone()
     }
 
     /// 32 hexadecimal digits.
     pub fn id(&self) -> &str {
-        self.0.control.id()
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.id(),
+            Job::Supervised(job) => job.id(),
+        }
     }
 
     /// The name that it was given.
     pub fn name(&self) -> &str {
-        self.0.control.name()
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.name(),
+            Job::Supervised(job) => job.name(),
+        }
     }
 
     /// Its state.
     pub fn status(&self) -> JobStatus {
-        self.0.control.status()
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.status(),
+            Job::Supervised(job) => job.status(),
+        }
     }
 
     /// Asks all tasks to stop. Returns at once; `wait` tells when they have. Does nothing to a job that has
     /// ended.
     pub fn cancel(&self) {
-        self.0.control.cancel();
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.cancel(),
+            Job::Supervised(job) => job.cancel(),
+        }
     }
 
     /// Waits for the end, at most `timeout` (`None`: as long as it takes). `None` if it still runs. A cancelled
     /// job has ended well. Threads that hang in a connector are given up five seconds after the job was stopped.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
-        self.0.control.wait(timeout)
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.wait(timeout),
+            Job::Supervised(job) => job.wait(timeout),
+        }
     }
 
-    /// How far it has come.
+    /// How far it has come, since it was started last.
     pub fn progress(&self) -> Progress {
-        self.0.metrics.progress(self.0.clock.as_ref())
+        match self.0.as_ref() {
+            Job::Run(run) => run.metrics.progress(run.clock.as_ref()),
+            Job::Supervised(job) => job.current().map(|c| c.progress()).unwrap_or_default(),
+        }
+    }
+
+    fn with_checkpoints<T>(&self, f: impl FnOnce(&Checkpoints) -> Result<T>) -> Result<T> {
+        match self.0.as_ref() {
+            Job::Run(run) => run.checkpoints.as_ref().map_or_else(|| Err(no_checkpoints()), |c| f(c)),
+            Job::Supervised(job) => match job.current() {
+                Some(run) => run.with_checkpoints(f),
+                None => Err(Error::user("The job is being restarted.").with_hint("Try again when it runs.")),
+            },
+        }
+    }
+
+    /// Takes a checkpoint now, and waits until it is complete.
+    ///
+    /// Errors: the job takes none, has ended, or the checkpoint failed.
+    pub fn checkpoint(&self) -> Result<CompletedCheckpoint> {
+        self.with_checkpoints(Checkpoints::checkpoint)
+    }
+
+    /// Takes a savepoint below `directory` (`None`: `state.savepoints.dir`), and waits until it is complete. The job
+    /// goes on.
+    ///
+    /// Errors: as [`Self::checkpoint`]; it is not known where savepoints go.
+    pub fn savepoint(&self, directory: Option<&str>) -> Result<CompletedCheckpoint> {
+        self.with_checkpoints(|c| c.savepoint(directory))
+    }
+
+    /// Stops the job with a savepoint, and waits until that is complete; `wait` tells when the job has ended. With
+    /// `drain`, event time goes to its end first: all windows fire.
+    ///
+    /// Errors: as [`Self::savepoint`]. If the savepoint failed while it was taken, the job has failed, and goes on from
+    /// its last checkpoint where it is restarted.
+    pub fn stop(&self, drain: bool, directory: Option<&str>) -> Result<CompletedCheckpoint> {
+        self.with_checkpoints(|c| c.stop(drain, directory))
+    }
+
+    /// How its checkpoints stand, since it was started last; `None` where none are taken.
+    pub fn checkpoint_stats(&self) -> Option<CheckpointStats> {
+        self.with_checkpoints(|c| Ok(c.stats())).ok()
+    }
+
+    /// How often it was restarted.
+    pub fn restarts(&self) -> u64 {
+        match self.0.as_ref() {
+            Job::Run(_) => 0,
+            Job::Supervised(job) => job.restarts(),
+        }
+    }
+
+    /// Why it failed last, if it ever did.
+    pub fn last_failure(&self) -> Option<String> {
+        match self.0.as_ref() {
+            Job::Run(run) => run.control.result().and_then(|r| r.err()).map(|e| e.to_string()),
+            Job::Supervised(job) => job.last_failure(),
+        }
+    }
+
+    /// What the user should know, in sentences, the oldest first: checkpoints that were passed over, failed ones,
+    /// restarts. Grows while the job runs, up to a limit.
+    pub fn notices(&self) -> Vec<String> {
+        match self.0.as_ref() {
+            Job::Run(run) => run.checkpoints.as_ref().map_or_else(Vec::new, |c| c.notices()),
+            Job::Supervised(job) => job.notices(),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Reading order: `build` (plan to tasks), `task` (the loop), `source_task`, `sink_task`, `chain` (operators that
 //! call each other), `channel` and `exchange` (between tasks), `enumerator` (who reads which split), `shutdown`
-//! (how all of it stops), `metrics` and `silence` (what is told about it).
+//! (how all of it stops), `metrics` and `silence` (what is told about it). For checkpoints: `coordinator` (triggers
+//! and completes them), `alignment` (barriers), `snapshot` (a task's part), `restore` (going back to one).
 
 mod alignment;
 mod build;
@@ -10,13 +11,17 @@ mod chain;
 mod channel;
 mod check;
 mod collect;
+mod coordinator;
 mod enumerator;
 mod exchange;
 mod job;
 mod metrics;
+mod options;
+mod restore;
 mod shutdown;
 mod silence;
 mod sink_task;
+mod snapshot;
 mod source_task;
 mod task;
 #[cfg(test)]
@@ -26,44 +31,14 @@ mod tests;
 mod values;
 
 pub use collect::{Collected, ResultStream, collect};
-pub use job::{JobHandle, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress};
+pub use job::{JobHandle, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress, SupervisedJob};
+pub use options::{
+    BATCH_ROWS, CheckpointMode, CheckpointOptions, CheckpointStats, CompletedCheckpoint, JobOptions,
+    ReadGate, RestoreOptions, job_id,
+};
 
 use crate::error::Result;
 use crate::plan::StreamPlan;
-use crate::state::MemoryBudget;
-use crate::time::Clock;
-use std::sync::Arc;
-
-/// Most rows in a batch of a reader, unless told otherwise.
-pub const BATCH_ROWS: usize = 8192;
-
-/// What a job needs besides its plan.
-#[derive(Debug, Clone)]
-pub struct JobOptions {
-    /// For lists and logs.
-    pub name: String,
-    /// Tells processing time.
-    pub clock: Arc<dyn Clock>,
-    /// For connectors over asynchronous clients.
-    pub runtime: tokio::runtime::Handle,
-    /// Number of key groups.
-    pub max_parallelism: usize,
-    /// For keyed state.
-    pub memory: Arc<MemoryBudget>,
-    /// `table.exec.state.ttl` in milliseconds; 0 keeps state for ever.
-    pub state_ttl_ms: u64,
-    /// Most rows in a batch of a reader.
-    pub batch_rows: usize,
-}
-
-impl JobOptions {
-    /// Options that suit most jobs: 128 key groups, memory without limit, no time to live.
-    pub fn new(name: impl Into<String>, clock: Arc<dyn Clock>, runtime: tokio::runtime::Handle) -> Self {
-        let memory = MemoryBudget::unlimited();
-        let (max_parallelism, state_ttl_ms, batch_rows) = (128, 0, BATCH_ROWS);
-        Self { name: name.into(), clock, runtime, max_parallelism, memory, state_ttl_ms, batch_rows }
-    }
-}
 
 /// Starts a job's tasks. Connectors are opened by the tasks, so that a slow or failing one can be cancelled: what
 /// goes wrong there is told by [`JobHandle::wait`] or the end of the results.

@@ -1,10 +1,13 @@
 //! The end of a chain: a connector's `Writer` as an operator, with NOT NULL enforcement and timed flushes.
 
+use super::restore::COMMITTABLES;
 use crate::connector::{Metrics, Writer, WriterContext};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::message::ChangeBatch;
 use crate::operators::{Collector, OpenContext, Operator, OperatorContext};
 use crate::plan::SinkNode;
+use crate::state::{SnapshotProgress, StateWriter};
 use crate::time::Watermark;
 use arrow::array::{Array, BooleanArray};
 use arrow::buffer::BooleanBuffer;
@@ -78,9 +81,29 @@ impl Operator for SinkOperator {
 
     fn finish(&mut self, _context: &OperatorContext, _out: &mut dyn Collector) -> Result<()> {
         self.flush_at_ms = None;
-        let writer = self.writer()?;
-        writer.flush()?;
-        writer.finish()
+        self.writer()?.flush()
+    }
+
+    fn snapshot(&mut self, checkpoint_id: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        failpoint::hit("checkpoint.sink-prepare")?;
+        out.full();
+        self.flush_at_ms = None;
+        let prepared = self.writer()?.prepare_commit(checkpoint_id)?;
+        if !prepared.is_empty() {
+            let text = serde_json::to_vec(&prepared).map_err(|e| Error::internal(e.to_string()))?;
+            out.value(COMMITTABLES, text);
+        }
+        Ok(SnapshotProgress::Done)
+    }
+
+    fn checkpoint_complete(&mut self, checkpoint_id: u64) -> Result<()> {
+        failpoint::hit("commit.sink")?;
+        self.writer()?.commit(checkpoint_id)?;
+        failpoint::hit("commit.after")
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.writer()?.finish()
     }
 }
 

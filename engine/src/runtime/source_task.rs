@@ -1,12 +1,16 @@
 //! The loop of a task that reads: reader, computed columns, watermarks per split, then the chain.
 
+use super::ReadGate;
 use super::chain::Chain;
 use super::enumerator::{News, SplitBoard};
 use super::metrics::{SourceMetrics, SourceTaskState};
-use super::task::{ReportTimer, TaskContext, spawn, wait};
+use super::restore::{SPLITS, SourceState, SplitState};
+use super::snapshot::TaskCheckpoints;
+use super::task::{ReportTimer, TaskContext, end, spawn, wait};
 use crate::connector::{Metrics, Poll, Reader, ReaderContext, Split};
 use crate::error::{Error, Result};
-use crate::message::{ChangeBatch, RowKind};
+use crate::failpoint;
+use crate::message::{Barrier, BarrierKind, ChangeBatch, RowKind};
 use crate::operators::rows::{batch, evaluate};
 use crate::plan::{SourceNode, WatermarkStrategy};
 use crate::time::{MergeChange, SplitWatermarks, Watermark};
@@ -15,8 +19,30 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::utils::collect_columns;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// Longest sleep of a source in a job with checkpoints, whose barriers nobody can wake it for.
+const BARRIER_WAIT: Duration = Duration::from_millis(10);
+/// Sleep of a source that is held back.
+const HELD_BACK: Duration = Duration::from_millis(1);
+/// Checkpoints whose positions are remembered until they are complete.
+const MAX_POSITIONS: usize = 16;
+
+/// What a source task takes part in besides reading.
+pub(super) struct SourceSetup {
+    pub(super) checkpoints: Option<TaskCheckpoints>,
+    /// Watermarks of splits from a checkpoint.
+    pub(super) watermarks: BTreeMap<String, Watermark>,
+    /// The last watermark that was told before the job was restored.
+    pub(super) told: Watermark,
+    /// Splits that were read to their end before that.
+    pub(super) finished: Vec<Split>,
+    pub(super) gate: Option<ReadGate>,
+}
 
 /// A task of a source.
 pub(super) struct SourceTask {
@@ -28,6 +54,9 @@ pub(super) struct SourceTask {
     board: Arc<SplitBoard>,
     metrics: Arc<SourceMetrics>,
     watermarks: Option<Watermarks>,
+    setup: SourceSetup,
+    /// Where reading was at checkpoints that are not complete yet.
+    positions: Vec<(u64, Vec<Split>)>,
 }
 
 /// The source's watermark declaration at work.
@@ -55,6 +84,7 @@ impl SourceTask {
         reader_context: ReaderContext,
         board: Arc<SplitBoard>,
         metrics: Arc<SourceMetrics>,
+        setup: SourceSetup,
     ) -> Self {
         let watermarks = node.watermark.clone().map(|strategy| Watermarks {
             splits: SplitWatermarks::new(strategy.idle_timeout_ms),
@@ -64,7 +94,8 @@ impl SourceTask {
             strategy,
             told_at_ms: None,
         });
-        Self { context, chain, node, schema, reader_context, board, metrics, watermarks }
+        let positions = Vec::new();
+        Self { context, chain, node, schema, reader_context, board, metrics, watermarks, setup, positions }
     }
 
     /// Starts its thread.
@@ -83,12 +114,17 @@ impl SourceTask {
         let TaskContext { control, clock } = self.context.clone();
         let task = self.reader_context.task;
         let name = self.chain.name().to_string();
+        if self.setup.checkpoints.as_ref().is_some_and(|c| !c.wait_for_start()) {
+            return Ok(());
+        }
         self.chain.open()?;
         let mut reader = self.node.source.reader(self.reader_context.clone()).map_err(|e| e.within(&name))?;
         control.opened();
         let mut reading = Reading::default();
         let mut reports = ReportTimer::default();
-        while !control.is_stopping() && !self.chain.is_done() {
+        self.tell_restored(clock.now_ms())?;
+        let mut stopped = false;
+        while !control.is_stopping() && !self.chain.is_done() && !stopped {
             let now_ms = clock.now_ms();
             let news = self.board.news(task);
             let (discovered, complete) = (news.discovered, news.complete);
@@ -103,7 +139,27 @@ impl SourceTask {
             if reports.is_due(now_ms) {
                 self.report(reader.as_ref(), false);
             }
-            let wait = wait(self.next_due_ms(), now_ms, clock.as_ref());
+            let mut wait = wait(self.next_due_ms(), now_ms, clock.as_ref());
+            if self.setup.checkpoints.is_some() {
+                self.tell_completed(reader.as_mut()).map_err(|e| e.within(&name))?;
+                if self.progress()? {
+                    wait = wait.min(HELD_BACK);
+                }
+                // Where reading starts must be known before it can be kept.
+                let due =
+                    self.setup.checkpoints.as_ref().filter(|_| discovered).and_then(TaskCheckpoints::due);
+                if let Some((barrier, drain)) = due {
+                    self.barrier(barrier, drain, reader.as_ref())?;
+                    stopped = barrier.kind == BarrierKind::Stop;
+                    continue;
+                }
+                wait = wait.min(BARRIER_WAIT);
+            }
+            let rows = || self.metrics.rows.load(Ordering::Relaxed);
+            if self.setup.gate.as_ref().is_some_and(|g| g.is_closed(rows())) {
+                thread::sleep(HELD_BACK);
+                continue;
+            }
             if reading.splits.is_empty() {
                 self.board.wait_for_news(task, wait);
                 self.report(reader.as_ref(), false);
@@ -124,6 +180,9 @@ impl SourceTask {
                     let Some(split) = reading.splits.remove(&id) else {
                         return Err(Error::internal(format!("Split {id} ended twice.")).within(&name));
                     };
+                    if self.setup.checkpoints.is_some() {
+                        self.setup.finished.push(split.clone());
+                    }
                     reading.finished.push((id, self.board.finish(task, split)));
                 }
             }
@@ -133,10 +192,87 @@ impl SourceTask {
         }
         self.board.leave(task);
         self.report(reader.as_ref(), true);
-        drop(reader);
-        self.chain.end(clock.now_ms())?;
+        let state = self.state(reader.snapshot())?;
+        // Without checkpoints nobody needs the reader any more.
+        let mut reader = Some(reader).filter(|_| self.setup.checkpoints.is_some());
+        if !stopped {
+            self.chain.end(clock.now_ms())?;
+        }
         self.chain.report();
-        Ok(())
+        let last = reader.as_ref().map_or_else(Vec::new, |r| r.snapshot());
+        let Self { chain, setup, positions, .. } = self;
+        end(chain, setup.checkpoints.as_mut(), &control, &[state], |id| match &mut reader {
+            Some(reader) => {
+                let at = positions.iter().position(|(of, _)| *of == id);
+                let splits = at.map_or_else(|| last.clone(), |at| positions.remove(at).1);
+                reader.checkpointed(&splits).map_err(|e| e.within(&name))
+            }
+            None => Ok(()),
+        })
+    }
+
+    /// How far event time had come before the job was restored is told before the first row: so it is the same rows
+    /// that are late.
+    fn tell_restored(&mut self, now_ms: i64) -> Result<()> {
+        let told = self.setup.told;
+        match &mut self.watermarks {
+            Some(watermarks) if told > Watermark::MIN => {
+                watermarks.splits.tell(told);
+                self.chain.watermark(told, now_ms)
+            }
+            _ => self.chain.tell_restored(),
+        }
+    }
+
+    fn progress(&mut self) -> Result<bool> {
+        match &mut self.setup.checkpoints {
+            Some(checkpoints) => checkpoints.progress(&mut self.chain),
+            None => Ok(false),
+        }
+    }
+
+    fn tell_completed(&mut self, reader: &mut dyn Reader) -> Result<()> {
+        let Some(checkpoints) = &mut self.setup.checkpoints else { return Ok(()) };
+        let Some(id) = checkpoints.tell_completed(&mut self.chain)? else { return Ok(()) };
+        failpoint::hit("commit.source")?;
+        let at = self.positions.iter().position(|(of, _)| *of == id);
+        self.positions.retain(|(of, _)| *of >= id);
+        match at {
+            None => Ok(()),
+            Some(_) => reader.checkpointed(&self.positions.remove(0).1),
+        }
+    }
+
+    /// The barrier goes into the stream here, between two batches.
+    fn barrier(&mut self, barrier: Barrier, drain: bool, reader: &dyn Reader) -> Result<()> {
+        let TaskContext { control, clock } = self.context.clone();
+        failpoint::hit("checkpoint.source-snapshot")?;
+        if drain {
+            self.chain.watermark(Watermark::MAX, clock.now_ms())?;
+        }
+        let splits = reader.snapshot();
+        let state = self.state(splits.clone())?;
+        if self.positions.len() == MAX_POSITIONS {
+            self.positions.remove(0);
+        }
+        self.positions.push((barrier.checkpoint_id, splits));
+        let Some(checkpoints) = &mut self.setup.checkpoints else { return Ok(()) };
+        checkpoints.settle(&mut self.chain, &control)?;
+        self.chain.barrier(barrier, 0, clock.now_ms(), Some(checkpoints), vec![state])
+    }
+
+    /// What a checkpoint keeps of this task.
+    fn state(&self, splits: Vec<Split>) -> Result<(String, Vec<u8>)> {
+        let watermark = |id: &str| {
+            let watermark = self.watermarks.as_ref().and_then(|w| w.splits.of(id));
+            watermark.filter(|w| *w > Watermark::MIN).map(|w| w.0)
+        };
+        let splits =
+            splits.into_iter().map(|split| SplitState { watermark: watermark(&split.id), split }).collect();
+        let told = self.watermarks.as_ref().map(|w| w.splits.current()).filter(|w| *w > Watermark::MIN);
+        let state = SourceState { splits, finished: self.setup.finished.clone(), told: told.map(|w| w.0) };
+        let bytes = serde_json::to_vec(&state).map_err(|e| Error::internal(e.to_string()))?;
+        Ok((SPLITS.to_string(), bytes))
     }
 
     /// New splits come under the watermark; finished ones leave it when their successors are known, so that
@@ -153,6 +289,9 @@ impl SourceTask {
                 let id: Arc<str> = split.id.as_str().into();
                 if let Some(watermarks) = &mut self.watermarks {
                     watermarks.splits.add(id.clone(), now_ms);
+                    if let Some(watermark) = self.setup.watermarks.remove(&split.id) {
+                        watermarks.splits.observe(&id, watermark, now_ms);
+                    }
                 }
                 reading.splits.insert(id, split.clone());
             }

@@ -4,9 +4,10 @@ use super::alignment::{Alignment, Step};
 use super::chain::Chain;
 use super::channel::{Mailbox, Received};
 use super::shutdown::Control;
+use super::snapshot::TaskCheckpoints;
 use crate::error::{Error, Result};
-use crate::message::Message;
-use crate::time::{Clock, MergeChange, WatermarkMerge};
+use crate::message::{Barrier, BarrierKind, Message};
+use crate::time::{Clock, MergeChange, Stopwatch, WatermarkMerge};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// Stack of a task's thread, in bytes: evaluating deep expressions recurses.
 const STACK_BYTES: usize = 4 * 1024 * 1024;
+/// Longest sleep of a task whose snapshot is not written yet.
+const SNAPSHOT_WAIT: Duration = Duration::from_millis(1);
 /// Processing time between two reports to the counters, in milliseconds.
 const REPORT_MS: i64 = 100;
 
@@ -91,12 +94,23 @@ pub(super) struct OperatorTask {
     mailbox: Arc<Mailbox>,
     /// The head's input of each channel.
     inputs: Vec<usize>,
+    checkpoints: Option<TaskCheckpoints>,
+    /// Since the first barrier of the checkpoint at hand.
+    aligning: Option<Stopwatch>,
+    /// The barrier after which nothing comes has been passed on.
+    stopped: bool,
 }
 
 impl OperatorTask {
     /// `inputs` says for each channel of `mailbox` which input of the chain's head it is.
-    pub(super) fn new(context: TaskContext, chain: Chain, mailbox: Arc<Mailbox>, inputs: Vec<usize>) -> Self {
-        Self { context, chain, mailbox, inputs }
+    pub(super) fn new(
+        context: TaskContext,
+        chain: Chain,
+        mailbox: Arc<Mailbox>,
+        inputs: Vec<usize>,
+        checkpoints: Option<TaskCheckpoints>,
+    ) -> Self {
+        Self { context, chain, mailbox, inputs, checkpoints, aligning: None, stopped: false }
     }
 
     /// Starts its thread.
@@ -107,19 +121,29 @@ impl OperatorTask {
 
     fn run(&mut self) -> Result<()> {
         let TaskContext { control, clock } = self.context.clone();
+        if self.checkpoints.as_ref().is_some_and(|c| !c.wait_for_start()) {
+            return Ok(());
+        }
         self.chain.open()?;
         control.opened();
         let channels = self.mailbox.channels();
-        let mut merge = WatermarkMerge::new(channels);
+        let mut merge = WatermarkMerge::restored(channels, self.chain.watermark_of_head());
+        self.chain.tell_restored()?;
         let mut alignment = Alignment::new(channels);
         let mut reports = ReportTimer::default();
-        while !merge.all_ended() && !self.chain.is_done() {
+        while !merge.all_ended() && !self.chain.is_done() && !self.stopped {
             let now_ms = clock.now_ms();
             self.chain.fire_timers(now_ms)?;
             if reports.is_due(now_ms) {
                 self.chain.report();
             }
-            let wait = wait(self.chain.next_timer_ms(), now_ms, clock.as_ref());
+            let mut wait = wait(self.chain.next_timer_ms(), now_ms, clock.as_ref());
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.tell_completed(&mut self.chain)?;
+                if checkpoints.progress(&mut self.chain)? {
+                    wait = wait.min(SNAPSHOT_WAIT);
+                }
+            }
             let (channel, message) = match self.mailbox.receive(wait) {
                 Received::Message(channel, message) => (channel, message),
                 Received::Nothing => {
@@ -156,9 +180,11 @@ impl OperatorTask {
             }
         }
         self.mailbox.finish();
-        self.chain.end(clock.now_ms())?;
+        if !self.stopped {
+            self.chain.end(clock.now_ms())?;
+        }
         self.chain.report();
-        Ok(())
+        end(&mut self.chain, self.checkpoints.as_mut(), &control, &[], |_| Ok(()))
     }
 
     fn advance(&mut self, change: Option<MergeChange>, now_ms: i64) -> Result<()> {
@@ -170,18 +196,51 @@ impl OperatorTask {
     }
 
     fn align(&mut self, channel: usize, step: Step) -> Result<()> {
+        let blocks = self.checkpoints.as_ref().is_none_or(TaskCheckpoints::blocks);
         match step {
             Step::Go => Ok(()),
-            Step::Block => {
-                self.mailbox.block(channel, true);
+            Step::Block(given_up) => {
+                if !given_up.is_empty() {
+                    self.aligning = None;
+                }
+                self.aligning.get_or_insert_with(Stopwatch::start);
+                given_up.into_iter().for_each(|c| self.mailbox.block(c, false));
+                if blocks {
+                    self.mailbox.block(channel, true);
+                }
                 Ok(())
             }
             Step::Complete(barrier, aside) => {
-                self.chain.barrier(barrier)?;
+                self.barrier(barrier)?;
                 aside.into_iter().for_each(|c| self.mailbox.block(c, false));
                 Ok(())
             }
         }
+    }
+
+    fn barrier(&mut self, barrier: Barrier) -> Result<()> {
+        let alignment_ms = self.aligning.take().map_or(0, |s| s.elapsed().as_millis() as u64);
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.settle(&mut self.chain, &self.context.control)?;
+        }
+        let now_ms = self.context.clock.now_ms();
+        self.chain.barrier(barrier, alignment_ms, now_ms, self.checkpoints.as_mut(), Vec::new())?;
+        self.stopped = barrier.kind == BarrierKind::Stop;
+        Ok(())
+    }
+}
+
+/// A task has processed all that there is: it goes, or waits for the last checkpoint first.
+pub(super) fn end(
+    chain: &mut Chain,
+    checkpoints: Option<&mut TaskCheckpoints>,
+    control: &Control,
+    head_values: &[(String, Vec<u8>)],
+    on_complete: impl FnMut(u64) -> Result<()>,
+) -> Result<()> {
+    match checkpoints {
+        None => chain.close(),
+        Some(checkpoints) => checkpoints.wait_for_last(chain, control, head_values, on_complete),
     }
 }
 
@@ -223,7 +282,7 @@ mod tests {
         }
         let context =
             TaskContext { control: Control::new("j".into(), "j".into(), 1), clock: Arc::new(SystemClock) };
-        OperatorTask::new(context, chain, mailbox, vec![0, 0]).run().unwrap();
+        OperatorTask::new(context, chain, mailbox, vec![0, 0], None).run().unwrap();
         let mut seen = Vec::new();
         while let Received::Message(_, message) = out.receive(Duration::ZERO) {
             seen.push(match message {

@@ -6,15 +6,18 @@ mod show;
 mod tables;
 
 use crate::config::Config;
-use crate::connector::ConnectorRegistry;
+use crate::connector::{ConnectorRegistry, Sink};
 use crate::error::{Error, Result};
 use crate::functions::FunctionRegistry;
+use crate::jobs::{self, CheckpointSettings, Launch, RestartStrategy};
 use crate::outcome::{Outcome, Query as RunningQuery};
+use crate::plan::StreamPlan;
 use crate::planner::{self, Planned, PlannerContext, TableLookup};
 use crate::runtime::{self, JobHandle, JobOptions};
 use crate::sql::{self, CreateTable, CreateView, Explain, Insert, Piece, Query, Statement, Use};
 use crate::state::MemoryBudget;
 use crate::time::Clock;
+use arrow::datatypes::SchemaRef;
 use catalog::{Catalog, Object, ObjectKind, ObjectName, ViewDefinition};
 use std::sync::Arc;
 use tables::Tables;
@@ -104,7 +107,7 @@ impl Session {
     fn insert(&self, inserts: &[Insert]) -> Result<Outcome> {
         let planned = planner::plan_inserts(inserts, &self.context())?;
         let targets = inserts.iter().map(|i| i.table.parts.join(".")).collect::<Vec<_>>();
-        self.start(planned.stream, &format!("insert-into_{}", targets.join(","))).map(Outcome::Job)
+        self.start_job(planned.stream, &format!("insert-into_{}", targets.join(","))).map(Outcome::Job)
     }
 
     /// Executes several INSERTs (or statement sets) as one job.
@@ -121,18 +124,50 @@ impl Session {
         Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false))
     }
 
-    fn start(&self, plan: crate::plan::StreamPlan, default_name: &str) -> Result<JobHandle> {
+    /// Starts a query whose rows are shown: it takes no checkpoints and is not restarted, since rows that were shown
+    /// cannot be taken back.
+    fn start(&self, plan: StreamPlan, default_name: &str) -> Result<JobHandle> {
+        runtime::start(plan, self.job_options(default_name))
+    }
+
+    /// Starts a job that writes: with checkpoints and restarts, as it is set.
+    fn start_job(&self, plan: StreamPlan, default_name: &str) -> Result<JobHandle> {
+        let options = self.job_options(default_name);
+        let drawn = runtime::job_id(self.clock.as_ref());
+        let mut checkpoints = CheckpointSettings::new(&self.config, drawn, &self.runtime)?;
+        if self.config.is_batch() {
+            // As in Flink: what a batch job holds back until its end is no state that could be kept.
+            checkpoints.options = None;
+        }
+        let strategy = RestartStrategy::new(&self.config, checkpoints.options.is_some());
+        jobs::supervise(Launch { plan, options, checkpoints, strategy })
+    }
+
+    fn job_options(&self, default_name: &str) -> JobOptions {
         // One budget for all jobs of the session; the setting may change between them.
         let managed = self.config.bytes("taskmanager.memory.managed.size");
         self.memory.set_total(usize::try_from(managed).unwrap_or(usize::MAX));
         let name = self.config.get("pipeline.name").unwrap_or(default_name);
-        let options = JobOptions {
+        JobOptions {
             max_parallelism: self.config.max_parallelism(),
             state_ttl_ms: self.config.duration_ms("table.exec.state.ttl"),
             memory: self.memory.clone(),
             ..JobOptions::new(name, self.clock.clone(), self.runtime.clone())
-        };
-        runtime::start(plan, options)
+        }
+    }
+
+    /// Plans a query whose rows go to `sink`, for a caller that runs it itself (`runtime::start`). Gives the plan and
+    /// the columns of the result.
+    ///
+    /// Errors: what the parser or the planner refuses; a statement that is no query.
+    pub fn plan_into(&self, piece: &Piece, sink: Arc<dyn Sink>) -> Result<(StreamPlan, SchemaRef)> {
+        match sql::parse(piece)? {
+            Statement::Query(query) => {
+                let planned = planner::plan_query(&query, &self.context(), sink)?;
+                Ok((planned.stream, planned.schema))
+            }
+            _ => Err(Error::user("Only a query has rows that can go to a sink.").with_hint("Write SELECT …")),
+        }
     }
 
     fn create_table(&mut self, create: &CreateTable) -> Result<Outcome> {

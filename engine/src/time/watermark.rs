@@ -59,6 +59,11 @@ impl WatermarkMerge {
         Self { inputs: vec![input; inputs], emitted: Watermark::MIN, idle: false }
     }
 
+    /// A merge of a restored job, which had told `watermark` before.
+    pub fn restored(inputs: usize, watermark: Watermark) -> Self {
+        Self { emitted: watermark, ..Self::new(inputs) }
+    }
+
     /// Input `input` has moved on; it is active again if it was idle.
     pub fn watermark(&mut self, input: usize, watermark: Watermark) -> Option<MergeChange> {
         let state = &mut self.inputs[input];

@@ -1,0 +1,9 @@
+//! Jobs that are restarted when they fail: restart strategies, the supervisor, and the settings of both.
+
+mod restart;
+mod settings;
+mod supervisor;
+
+pub use restart::{RestartStrategy, Restarts};
+pub use settings::{CheckpointSettings, JOB_ID};
+pub use supervisor::{Launch, supervise};
