@@ -6,11 +6,16 @@ RUNNEL_KINESIS_PORT ?= 14568
 RUNNEL_MOTO_PORT    ?= 15000
 SERVICES_DIR        ?= target/services
 
-.PHONY: help run build test lint packages packages-test services services-down bench bench-scaling bench-limit
+# The crash loop: how many kills, and the seed that decides when.
+KILLS ?= 200
+SEED  ?= 1
+
+.PHONY: crash-loop help run build test lint packages packages-test services services-down bench bench-scaling bench-limit
 
 help:
 	@echo "make run            build the release binary and open the shell on a tour"
 	@echo "make test           get what the tests need, start the test components, run all tests, stop them"
+	@echo "make crash-loop KILLS=200 SEED=1   kill -9 jobs again and again; nothing may be lost or doubled"
 	@echo "make lint           formatting and lints, as CI runs them"
 	@echo "make bench          Nexmark (QUERIES=q0,q5 EVENTS=5000000 PARALLELISM=1,2 PEER=flink); bench-limit, bench-scaling"
 	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
@@ -43,6 +48,11 @@ bench-limit: build
 bench-scaling: build
 	@CASES=$(CASES) RUNS=$(RUNS) cargo bench -q --bench scaling
 	@python3 benches/plot.py $(or $(BENCH_DIR),$(or $(CARGO_TARGET_DIR),target)/bench)/scaling.jsonl docs/performance
+
+crash-loop: packages-test
+	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
+	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) \
+	 RUNNEL_CRASH_KILLS=$(KILLS) RUNNEL_CRASH_SEED=$(SEED) tools/test.sh --test crash -- --nocapture --test-threads=1
 
 lint:
 	@cargo fmt --all --check

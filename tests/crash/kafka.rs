@@ -9,6 +9,9 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
@@ -328,4 +331,55 @@ fn run(brokers: &str, plan: &Plan, mut between: impl FnMut(usize)) {
 #[test]
 fn nothing_is_lost_and_nothing_doubled_from_kafka_to_kafka() {
     run(&tests::services::kafka(), &Plan::new(8), |_| {});
+}
+
+/// A broker of our own, on ports that are free now.
+struct Broker {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Broker {
+    fn start() -> Self {
+        // Three ports in a row: broker, controller, SASL.
+        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let offset = (std::process::id() % 1000) as u16;
+        let port = (0..1000)
+            .map(|n| 21_000 + (offset + n) % 1000 * 4)
+            .find(|p| (0..3).all(|n| free(p + n)))
+            .unwrap();
+        let broker = Self { folder: tempfile::tempdir().unwrap(), port };
+        broker.call("start");
+        broker
+    }
+
+    fn call(&self, what: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("services/kafka.sh");
+        let mut command = Command::new(script);
+        command.args([what, &self.folder.path().display().to_string(), &self.port.to_string()]);
+        assert!(command.stdin(Stdio::null()).status().unwrap().success(), "kafka.sh {what}");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.call("stop");
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_doubled_while_the_broker_is_killed_too() {
+    // A broker takes memory and seconds, so only the long loop has this.
+    if std::env::var_os("RUNNEL_CRASH_KILLS").is_none() {
+        println!("only with RUNNEL_CRASH_KILLS, as `make crash-loop` sets it");
+        return;
+    }
+    let plan = Plan::new(0);
+    let plan = Plan { kills: plan.kills.div_ceil(4), ..plan };
+    let broker = Broker::start();
+    run(&format!("127.0.0.1:{}", broker.port), &plan, |kill| {
+        if kill % 3 == 2 {
+            broker.call("crash");
+        }
+    });
 }

@@ -3,6 +3,7 @@
 #
 #   tests/services/kafka.sh start DIR PORT    starts it (does nothing if it runs), returns when it serves
 #   tests/services/kafka.sh stop  DIR PORT    stops it (does nothing if it does not run) and waits until it is gone
+#   tests/services/kafka.sh crash DIR PORT    kills it without a word (kill -9) and starts it again on its data
 #
 # DIR   its folder DIR/kafka-PORT has data, log (server.log) and pid (kafka.pid); throw-away: each start begins with no
 #       topics.
@@ -26,7 +27,7 @@ STOP_SECONDS=20
 say() { echo "kafka: $*"; }
 fail() { echo "kafka: $*" >&2; exit 1; }
 
-usage() { fail "usage: $0 start DIR PORT | stop DIR PORT"; }
+usage() { fail "usage: $0 start DIR PORT | stop DIR PORT | crash DIR PORT"; }
 
 # The pid of the broker of this folder, if it lives. A pid that was given to another program since is not ours.
 running() {
@@ -67,6 +68,12 @@ POM
     done
     mv -T "$work/libs" "$LIBS" 2>/dev/null || [ -d "$LIBS" ] || fail "cannot write $LIBS"
     rm -rf "$work"
+}
+
+# How Java is called.
+jvm() {
+    java=(java "-Xms128m" "-Xmx$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
+        "-Dlog4j.configuration=file:$DIR/log4j.properties" -cp "$LIBS/*")
 }
 
 start() {
@@ -120,10 +127,15 @@ log4j.appender.out=org.apache.log4j.ConsoleAppender
 log4j.appender.out.layout=org.apache.log4j.PatternLayout
 log4j.appender.out.layout.ConversionPattern=%d %p %m (%c{1})%n
 PROPERTIES
-    local java=(java "-Xms128m" "-Xmx$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
-        "-Dlog4j.configuration=file:$DIR/log4j.properties" -cp "$LIBS/*")
+    jvm
     "${java[@]}" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$DIR/server.properties" \
         >"$DIR/format.log" 2>&1 || { tail -5 "$DIR/format.log" >&2; fail "formatting $DIR/data failed (log: $DIR/format.log)"; }
+    launch
+}
+
+# Starts the broker on the data that is there.
+launch() {
+    local pid
     : >"$DIR/server.log"
     setsid nohup "${java[@]}" kafka.Kafka "$DIR/server.properties" </dev/null >"$DIR/server.log" 2>&1 &
     pid=$!
@@ -137,6 +149,17 @@ PROPERTIES
         sleep 0.2
     done
     say "ready on 127.0.0.1:$PORT (pid $pid, log $DIR/server.log)"
+}
+
+# Kills the broker without a word and starts it again on its data.
+crash() {
+    local pid
+    pid=$(running) || fail "does not run"
+    kill -9 "$pid"
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    libraries
+    jvm
+    launch
 }
 
 stop() {
@@ -163,5 +186,6 @@ DIR=$(mkdir -p "$2/kafka-$PORT" && cd "$2/kafka-$PORT" && pwd)
 case "$1" in
 start) start ;;
 stop) stop ;;
+crash) crash ;;
 *) usage ;;
 esac
