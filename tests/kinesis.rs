@@ -619,6 +619,24 @@ fn refused_records_are_written_again_and_nothing_else() {
 }
 
 #[test]
+fn a_barrier_passes_only_when_all_refused_records_were_taken() {
+    let stream = Stream::new(2);
+    let proxy = Proxy::new(|operation, count| match (operation, count) {
+        ("PutRecords", 1..=3) => Fault::RefuseEvery(2),
+        ("PutRecords", 4) => Fault::Error(500, "InternalFailure"),
+        _ => Fault::Pass,
+    });
+    let options = [("aws.endpoint", proxy.url.as_str()), ("sink.batch.max-size", "100")];
+    let (mut writer, _) = writer(&table(&stream.name, &options));
+    writer.write(rows(0..150)).unwrap();
+    assert!(writer.prepare_commit(1).unwrap().is_empty(), "nothing is left to be published");
+    // What the checkpoint counts is in the stream: a kill from here on loses none of it.
+    assert_eq!(written_ids(&stream.contents()), (0..150).collect::<Vec<_>>());
+    writer.commit(1).unwrap();
+    assert!(proxy.count("PutRecords") > 4, "some were refused");
+}
+
+#[test]
 fn refused_records_end_the_job_where_the_table_says_so() {
     let stream = Stream::new(1);
     let proxy = Proxy::new(|operation, _| match operation {

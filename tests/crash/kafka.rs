@@ -25,6 +25,8 @@ const STEP_MS: i64 = 25;
 const WINDOW_MS: i64 = 5_000;
 /// 2026-01-01 00:00:00 UTC.
 const EPOCH_MS: i64 = 1_767_225_600_000;
+/// Time between two kills of the broker.
+const BROKER_LIFE: Duration = Duration::from_secs(12);
 /// How long the last process may take until all is there.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -285,7 +287,7 @@ impl Verdict {
     }
 }
 
-fn run(brokers: &str, plan: &Plan, mut between: impl FnMut(usize)) {
+fn run(brokers: &str, plan: &Plan) {
     let topic = |name: &str| tests::kafka::topic_at(brokers, &format!("crash-{name}"), PARTITIONS);
     let topics = Topics {
         events: topic("events"),
@@ -305,7 +307,6 @@ fn run(brokers: &str, plan: &Plan, mut between: impl FnMut(usize)) {
     let begin = Instant::now();
     for kill in 0..plan.kills {
         lives.live_and_die(&points);
-        between(kill);
         if kill % 10 == 9 {
             let newest = lives.checkpoints();
             println!("kill {} after {} s, newest checkpoint {newest:?}", kill + 1, begin.elapsed().as_secs());
@@ -330,7 +331,7 @@ fn run(brokers: &str, plan: &Plan, mut between: impl FnMut(usize)) {
 
 #[test]
 fn nothing_is_lost_and_nothing_doubled_from_kafka_to_kafka() {
-    run(&tests::services::kafka(), &Plan::new(8), |_| {});
+    run(&tests::services::kafka(), &Plan::new(8));
 }
 
 /// A broker of our own, on ports that are free now.
@@ -377,9 +378,35 @@ fn nothing_is_lost_and_nothing_doubled_while_the_broker_is_killed_too() {
     let plan = Plan::new(0);
     let plan = Plan { kills: plan.kills.div_ceil(4), ..plan };
     let broker = Broker::start();
-    run(&format!("127.0.0.1:{}", broker.port), &plan, |kill| {
-        if kill % 3 == 2 {
-            broker.call("crash");
+    let brokers = format!("127.0.0.1:{}", broker.port);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let job = scope.spawn(|| {
+            // Also when it panics: otherwise the test would not end.
+            let _end = End(&done);
+            run(&brokers, &plan);
+        });
+        let mut crashes = 0;
+        let mut next = Instant::now() + BROKER_LIFE;
+        while !done.load(Ordering::Relaxed) {
+            if Instant::now() >= next {
+                broker.call("crash");
+                crashes += 1;
+                next = Instant::now() + BROKER_LIFE;
+            }
+            thread::sleep(Duration::from_millis(100));
         }
+        job.join().unwrap();
+        println!("the broker was killed {crashes} times");
+        assert!(crashes > 0, "too few kills for the broker to be killed");
     });
+}
+
+/// Sets its flag when it goes out of scope.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
