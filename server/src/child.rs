@@ -292,7 +292,26 @@ fn prepare(session: &mut Session, task: &Task) -> Result<()> {
     if let Some(path) = &task.restore {
         session.config_mut().set("execution.savepoint.path", path)?;
     }
+    session.config_mut().set(engine::jobs::JOB_ID, &lineage(task))?;
     Ok(())
+}
+
+/// The name under which a job keeps its checkpoints: the same for each attempt since it was started from nothing, or from
+/// one savepoint. An attempt goes on from the newest of them, also where the server was not told of it any more.
+fn lineage(task: &Task) -> String {
+    let Some(path) = &task.restore else { return task.job_id.clone() };
+    let of_checkpoint = path.trim_end_matches('/').rsplit('/').nth(1);
+    match of_checkpoint.filter(|name| name.len() == 32 && name.chars().all(|c| c.is_ascii_hexdigit())) {
+        Some(name) => name.to_string(),
+        // FNV-1a: it must stay the same in every release.
+        None => {
+            let bytes = task.job_id.bytes().chain(path.bytes());
+            let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+            });
+            format!("{hash:032x}")
+        }
+    }
 }
 
 /// Starts the script's INSERTs as one job.
