@@ -149,9 +149,9 @@ impl Chain {
     /// sides must know it of each.
     pub(super) fn tell_restored(&mut self) -> Result<()> {
         for link in self.links.iter_mut().filter(|l| l.watermark > Watermark::MIN) {
-            link.check.watermark(link.watermark)?;
-            let message = Message::Watermark(link.watermark);
-            broadcast(link, &message)?;
+            let told = link.operator.watermark_out(link.watermark);
+            link.check.watermark(told)?;
+            broadcast(link, &Message::Watermark(told))?;
         }
         Ok(())
     }
