@@ -140,3 +140,16 @@ fn studio_note() {
     assert!(text.contains("125250\nrecords seen until"), "{text}");
     assert!(text.contains("| window") || text.contains(" window |"), "{text}");
 }
+
+#[test]
+fn a_job_to_deploy() {
+    let mut binary = std::env::current_exe().unwrap();
+    binary.pop();
+    binary.pop();
+    let mut command = Command::new(binary.join("runnel"));
+    command.args(["--catalog", "memory", "deploy", "--check"]).arg(folder().join("07_deploy.sql"));
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let text = String::from_utf8(stdout).unwrap();
+    assert!(text.ends_with("can be deployed as the job 07_deploy.\n"), "{text}");
+}

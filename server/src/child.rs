@@ -1,9 +1,9 @@
 //! The child's side: runs one job, tells its server about it, and ends when the server is gone.
 
 use crate::folder::{JobFolder, Lock};
-use crate::model::{Failure, JobState, Progress, Source};
+use crate::model::{Checkpoint, Failure, JobState, Progress, Source};
 use crate::protocol::{self, Command, Event, Task};
-use catalog::{Catalog, Object};
+use engine::jobs::JOB_ID;
 use engine::runtime::{JobHandle, JobStatus};
 use engine::sql;
 use engine::time::{Clock, Stopwatch, SystemClock};
@@ -38,18 +38,10 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("execution.checkpointing.num-retained", "1"),
 ];
 
-/// What a session of a child is made with.
-pub struct Equipment {
-    /// The session.
-    pub session: Session,
-    /// Its catalog.
-    pub catalog: Arc<dyn Catalog>,
-}
-
 /// Runs the job that the server on the other end of standard input asks for, until it ends.
 ///
 /// Errors: no server on the other end. What goes wrong with the job is told to the server.
-pub fn run(make: impl FnOnce(&Task) -> Result<Equipment>) -> Result<()> {
+pub fn run(make: impl FnOnce(&Task) -> Result<Session>) -> Result<()> {
     let lost = |e: std::io::Error| {
         Error::user(format!("`runnel run-job` is started by `runnel server`, not by hand ({e})."))
             .with_hint("Write `runnel deploy FILE.sql`.")
@@ -108,35 +100,38 @@ impl Server {
 struct Runner {
     job: JobHandle,
     server: Server,
-    catalog: Arc<dyn Catalog>,
     session: Session,
-    savepoints: String,
     /// Held as long as the job runs.
     _lock: Lock,
     told: Option<JobState>,
     last: Progress,
     since: Stopwatch,
     rates: (u64, u64),
+    /// Complete and failed checkpoints, and notices, that were told.
+    checkpoints: (u64, u64),
+    notices: usize,
+    restored_told: bool,
 }
 
 impl Runner {
-    fn start(task: &Task, server: &Server, make: impl FnOnce(&Task) -> Result<Equipment>) -> Result<Self> {
+    fn start(task: &Task, server: &Server, make: impl FnOnce(&Task) -> Result<Session>) -> Result<Self> {
         let folder = JobFolder::at(&task.folder);
         let lock = take_lock(&folder)?;
-        let Equipment { mut session, catalog } = make(task)?;
+        let mut session = make(task)?;
         prepare(&mut session, task)?;
         let job = submit(&mut session, task)?;
         Ok(Self {
             job,
             server: server.clone(),
-            catalog,
             session,
-            savepoints: task.savepoints.clone(),
             _lock: lock,
             told: None,
             last: Progress::default(),
             since: Stopwatch::start(),
             rates: (0, 0),
+            checkpoints: (0, 0),
+            notices: 0,
+            restored_told: false,
         })
     }
 
@@ -147,7 +142,9 @@ impl Runner {
         self.tell_progress();
         loop {
             self.tell_status();
+            self.tell_checkpoints();
             if let Some(result) = self.job.wait(Some(Duration::ZERO)) {
+                self.tell_checkpoints();
                 self.tell_progress();
                 return ended(self.job.status(), result);
             }
@@ -173,12 +170,9 @@ impl Runner {
 
     /// Takes a savepoint beside the loop; `stop` ends the job with it.
     fn savepoint(&mut self, directory: Option<String>, stop: Option<bool>) {
-        let directory = directory
-            .or_else(|| self.session.config().get("state.savepoints.dir").map(String::from))
-            .unwrap_or_else(|| self.savepoints.clone());
         let (job, server) = (self.job.clone(), self.server.clone());
         std::thread::spawn(move || {
-            server.tell(&match take_savepoint(&job, &directory, stop) {
+            server.tell(&match take_savepoint(&job, directory.as_deref(), stop) {
                 Ok(path) => Event::Savepoint { path },
                 Err(e) => Event::SavepointFailed { failure: failure(&e) },
             });
@@ -197,7 +191,37 @@ impl Runner {
         }
     }
 
+    /// Tells of checkpoints that are new, and of what this run began with.
+    fn tell_checkpoints(&mut self) {
+        let Some(stats) = self.job.checkpoint_stats() else { return };
+        if !std::mem::replace(&mut self.restored_told, true)
+            && let Some((id, path)) = &stats.restored_from
+        {
+            self.notice(&format!("It starts from checkpoint {id}: {path}"), false);
+        }
+        let (completed, failed) = std::mem::replace(&mut self.checkpoints, (stats.completed, stats.failed));
+        if stats.failed > failed {
+            let reason = stats.last_failure.unwrap_or_default();
+            self.server.tell(&Event::CheckpointFailed { count: stats.failed - failed, reason });
+        }
+        if let Some(last) = stats.last.filter(|last| stats.completed > completed && !last.is_savepoint) {
+            let checkpoint = Checkpoint {
+                id: last.id,
+                path: last.path,
+                at_ms: last.triggered_at_ms + last.duration_ms as i64,
+                duration_ms: last.duration_ms,
+                bytes: last.bytes,
+            };
+            self.server.tell(&Event::Checkpoint { count: stats.completed - completed, checkpoint });
+        }
+    }
+
     fn tell_progress(&mut self) {
+        let notices = self.job.notices();
+        for notice in notices.get(self.notices..).unwrap_or_default() {
+            self.notice(notice, true);
+        }
+        self.notices = notices.len();
         let progress = self.job.progress();
         let seconds =
             std::mem::replace(&mut self.since, Stopwatch::start()).elapsed().as_secs_f64().max(0.001);
@@ -226,18 +250,10 @@ impl Runner {
     }
 
     fn source(&self, source: &engine::runtime::SourceProgress) -> Source {
-        let parts: Vec<&str> = source.table.split('.').collect();
-        let object = match parts.as_slice() {
-            [_, database, name] => self.catalog.object(database, name).ok().flatten(),
-            _ => None,
-        };
-        let connector = match object {
-            Some(Object::Table(table)) => table.options.get("connector").cloned().unwrap_or_default(),
-            _ => String::new(),
-        };
+        let parts: Vec<String> = source.table.split('.').map(String::from).collect();
         Source {
             table: source.table.clone(),
-            connector,
+            connector: self.session.table_option(&parts, "connector").unwrap_or_default(),
             rows: source.rows,
             bytes: source.bytes,
             lag: source.lag,
@@ -289,29 +305,11 @@ fn prepare(session: &mut Session, task: &Task) -> Result<()> {
     if let Some(bytes) = definition.memory {
         session.config_mut().set("taskmanager.memory.managed.size", &bytes.to_string())?;
     }
+    session.config_mut().set(JOB_ID, &task.run)?;
     if let Some(path) = &task.restore {
         session.config_mut().set("execution.savepoint.path", path)?;
     }
-    session.config_mut().set(engine::jobs::JOB_ID, &lineage(task))?;
     Ok(())
-}
-
-/// The name under which a job keeps its checkpoints: the same for each attempt since it was started from nothing, or from
-/// one savepoint. An attempt goes on from the newest of them, also where the server was not told of it any more.
-fn lineage(task: &Task) -> String {
-    let Some(path) = &task.restore else { return task.job_id.clone() };
-    let of_checkpoint = path.trim_end_matches('/').rsplit('/').nth(1);
-    match of_checkpoint.filter(|name| name.len() == 32 && name.chars().all(|c| c.is_ascii_hexdigit())) {
-        Some(name) => name.to_string(),
-        // FNV-1a: it must stay the same in every release.
-        None => {
-            let bytes = task.job_id.bytes().chain(path.bytes());
-            let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
-                (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-            });
-            format!("{hash:032x}")
-        }
-    }
 }
 
 /// Starts the script's INSERTs as one job.
@@ -326,24 +324,25 @@ fn submit(session: &mut Session, task: &Task) -> Result<JobHandle> {
     }
 }
 
-fn take_savepoint(job: &JobHandle, directory: &str, stop: Option<bool>) -> Result<String> {
-    let savepoint = match stop {
-        None => job.savepoint(Some(directory))?,
-        Some(drain) => job.stop(drain, Some(directory))?,
+/// The savepoint's path. `stop` ends the job with it, and says whether to drain it.
+fn take_savepoint(job: &JobHandle, directory: Option<&str>, stop: Option<bool>) -> Result<String> {
+    let taken = match stop {
+        None => job.savepoint(directory)?,
+        Some(drain) => job.stop(drain, directory)?,
     };
-    Ok(savepoint.path)
+    Ok(taken.path)
 }
 
 fn state(status: JobStatus) -> JobState {
     match status {
-        // One process is one attempt, so it never waits for another.
-        JobStatus::Created | JobStatus::Restarting => JobState::Created,
+        JobStatus::Created => JobState::Created,
         JobStatus::Running => JobState::Running,
         JobStatus::Failing => JobState::Failing,
         JobStatus::Failed => JobState::Failed,
         JobStatus::Cancelling => JobState::Cancelling,
         JobStatus::Canceled => JobState::Canceled,
         JobStatus::Finished => JobState::Finished,
+        JobStatus::Restarting => JobState::Restarting,
     }
 }
 

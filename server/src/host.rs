@@ -171,6 +171,7 @@ impl Host {
                     status: JobState::Initializing,
                     start_ms: SystemClock.now_ms(),
                     restarts: 0,
+                    run: new_id()?,
                     restore: deploy.from_savepoint,
                     checkpoint: None,
                     savepoint: None,
@@ -255,7 +256,7 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// 32 hexadecimal digits.
-fn new_id() -> Result<String> {
+pub(crate) fn new_id() -> Result<String> {
     let mut bytes = [0_u8; ID_BYTES];
     let random = Path::new("/dev/urandom");
     File::open(random)

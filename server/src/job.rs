@@ -1,7 +1,7 @@
 //! One job on the server: its supervisor, and what may be asked of it.
 
 use crate::folder::JobFolder;
-use crate::host::Host;
+use crate::host::{Host, new_id};
 use crate::log::{self, Level, Log};
 use crate::model::{
     Checkpoints, Deploy, Detail, Failure, Happened, JobState, Progress, Start, Stop, Summary, Taken,
@@ -12,6 +12,7 @@ use crate::registry::Entry;
 use crate::restart::Restarts;
 use engine::time::{Clock, SystemClock};
 use engine::{Error, Result};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ impl Job {
     ///
     /// Errors: settings that cannot be read.
     pub(crate) fn new(folder: JobFolder, entry: Entry) -> Result<Arc<Self>> {
-        let restarts = Restarts::new(&entry.definition.effective)?;
+        let restarts = Restarts::new(&entry.definition.effective, seed(&entry.id))?;
         let outlets = Outlets {
             log: Arc::new(Log::new(folder.log(), log::JSON)),
             out: Arc::new(Log::new(folder.log(), log::OUT)),
@@ -205,7 +206,15 @@ impl Job {
                 return self.set_status(host, JobState::Suspended);
             }
             if !self.live().entry.wanted || matches!(exit.status, JobState::Finished | JobState::Canceled) {
-                self.live().entry.wanted = false;
+                {
+                    let mut live = self.live();
+                    if live.entry.wanted && exit.status == JobState::Finished {
+                        // All input was read: another start reads it again.
+                        live.entry.run = String::new();
+                        (live.entry.restore, live.entry.checkpoint) = (None, None);
+                    }
+                    live.entry.wanted = false;
+                }
                 let status = if exit.status == JobState::Failed { JobState::Canceled } else { exit.status };
                 return self.set_status(host, status);
             }
@@ -242,17 +251,14 @@ impl Job {
             live.stopping = false;
             let entry = &live.entry;
             Task {
-                job_id: entry.id.clone(),
+                run: entry.run.clone(),
                 definition: entry.definition.clone(),
                 folder: self.folder.path().display().to_string(),
                 checkpoints: self.folder.checkpoints().display().to_string(),
                 savepoints: host.folder.savepoints(&entry.definition.name).display().to_string(),
-                restore: entry.resume(),
+                restore: entry.restore.clone(),
             }
         };
-        if let Some(path) = &task.restore {
-            self.tell(host, Level::Info, &format!("It starts from {path}."));
-        }
         let started = self.folder.create().and_then(|()| Process::start(&host.binary, &task, &self.outlets));
         let mut process = match started {
             Ok(process) => process,
@@ -307,15 +313,16 @@ impl Job {
                 self.live().progress = progress;
                 self.changed.notify_all();
             }
-            Event::Checkpoint { checkpoint } => {
+            Event::Checkpoint { count, checkpoint } => {
                 let entry = {
                     let mut live = self.live();
-                    live.checkpoints.completed += 1;
+                    live.checkpoints.completed += count;
                     live.checkpoints.last = Some(checkpoint.clone());
                     live.entry.checkpoint = Some(checkpoint.clone());
                     live.entry.clone()
                 };
                 self.save(host, &entry);
+                self.forget_older_runs(&entry);
                 let what = format!(
                     "Completed checkpoint {} ({} bytes in {} ms).",
                     checkpoint.id, checkpoint.bytes, checkpoint.duration_ms
@@ -349,6 +356,7 @@ impl Job {
                         live.entry.wanted = false;
                         live.entry.restore = Some(path.clone());
                         live.entry.checkpoint = None;
+                        live.entry.run = String::new();
                     }
                     live.entry.clone()
                 };
@@ -366,6 +374,19 @@ impl Job {
                 self.changed.notify_all();
             }
             Event::Ended { .. } => {}
+        }
+    }
+
+    /// Removes checkpoints of earlier runs, which nothing starts from any more.
+    fn forget_older_runs(&self, entry: &Entry) {
+        for old in std::fs::read_dir(self.folder.checkpoints()).into_iter().flatten().flatten() {
+            let path = old.path();
+            let needed =
+                entry.restore.as_deref().is_some_and(|restore| Path::new(restore).starts_with(&path));
+            if old.file_name().to_str() != Some(entry.run.as_str()) && !needed {
+                // What cannot be removed now is tried again with the next checkpoint.
+                let _ = std::fs::remove_dir_all(path);
+            }
         }
     }
 
@@ -491,8 +512,7 @@ impl Job {
                 return Err(Error::user(format!("Job {name} runs already: it is {status}."))
                     .with_hint(format!("Stop it first: `runnel job stop {name}`.")));
             }
-            live.entry.restore =
-                if start.fresh { None } else { start.from_savepoint.or(live.entry.resume()) };
+            begin_from(&mut live.entry, start.from_savepoint, start.fresh)?;
         }
         self.tell(host, Level::Info, "It was started.");
         self.launch(host)
@@ -502,13 +522,12 @@ impl Job {
     fn launch(self: &Arc<Self>, host: &Arc<Host>) -> Result<()> {
         let entry = {
             let mut live = self.live();
-            live.restarts = Restarts::new(&live.entry.definition.effective)?;
+            live.restarts = Restarts::new(&live.entry.definition.effective, seed(&live.entry.id))?;
             live.entry.wanted = true;
             live.entry.restarts = 0;
             live.entry.start_ms = SystemClock.now_ms();
-            live.entry.checkpoint = None;
             live.entry.failure = None;
-            live.checkpoints = Checkpoints::default();
+            live.checkpoints = Checkpoints { last: live.entry.checkpoint.clone(), ..Checkpoints::default() };
             live.progress = Progress::default();
             live.down_since_ms = None;
             live.entry.clone()
@@ -528,10 +547,9 @@ impl Job {
         }
         {
             let mut live = self.live();
-            let resume = live.entry.resume();
+            begin_from(&mut live.entry, deploy.from_savepoint, deploy.fresh)?;
             live.entry.definition = deploy.definition;
             live.entry.version += 1;
-            live.entry.restore = if deploy.fresh { None } else { deploy.from_savepoint.or(resume) };
         }
         self.tell(host, Level::Info, "Its script was replaced.");
         self.launch(host)?;
@@ -559,6 +577,11 @@ impl Job {
             status: live.entry.status,
             start_ms: live.entry.start_ms,
             uptime_ms: live.running_since_ms.map_or(-1, |since| now - since),
+            downtime_ms: match live.down_since_ms {
+                _ if live.entry.status.is_final() => -1,
+                Some(since) => now - since,
+                None => 0,
+            },
             restarts: live.entry.restarts,
             progress: live.progress.clone(),
             checkpoints: live.checkpoints.clone(),
@@ -576,7 +599,6 @@ impl Job {
             pid: live.control.as_ref().map(Control::pid),
             parallelism: definition.parallelism,
             memory: definition.memory,
-            downtime_ms: live.down_since_ms.map_or(0, |since| SystemClock.now_ms() - since),
             restart_strategy: live.restarts.describe(),
             restored_from: live.entry.resume(),
             savepoint: live.entry.savepoint.clone(),
@@ -585,4 +607,22 @@ impl Job {
             folder: self.folder.path().display().to_string(),
         })
     }
+}
+
+/// Chooses what an entry starts from: a savepoint, nothing, or else its latest state. A run goes on from its own latest
+/// checkpoint, so that another beginning is another run.
+fn begin_from(entry: &mut Entry, savepoint: Option<String>, fresh: bool) -> Result<()> {
+    if fresh || savepoint.is_some() {
+        entry.restore = savepoint;
+    } else if !entry.run.is_empty() {
+        return Ok(());
+    }
+    entry.run = new_id()?;
+    entry.checkpoint = None;
+    Ok(())
+}
+
+/// What a job's chance begins with.
+fn seed(id: &str) -> u64 {
+    u64::from_str_radix(id.get(..16).unwrap_or_default(), 16).unwrap_or_default()
 }

@@ -14,6 +14,9 @@ const OF_JOBS: &[JobMetric] = &[
     ("uptime", "gauge", "Time without interruption in ms; -1 when it does not run.", |j| {
         Some(j.uptime_ms as f64)
     }),
+    ("downtime", "gauge", "Time since the last failure in ms; 0 while it runs, -1 when it has ended.", |j| {
+        Some(j.downtime_ms as f64)
+    }),
     ("fullRestarts", "counter", "Restarts since the job was started.", |j| Some(j.restarts as f64)),
     ("numRecordsIn", "counter", "Rows read by all sources.", |j| Some(j.progress.rows_in as f64)),
     ("numRecordsOut", "counter", "Rows given to all sinks.", |j| Some(j.progress.rows_out as f64)),
@@ -65,20 +68,7 @@ const STATUS: &str = "job_status";
 
 /// The whole page.
 pub fn text(host: &Host) -> String {
-    let jobs = host.list();
-    let downtimes: Vec<i64> =
-        jobs.iter().map(|j| host.describe(&j.name).map_or(0, |d| d.downtime_ms)).collect();
-    let mut out = page(&jobs);
-    header(
-        &mut out,
-        "downtime",
-        "gauge",
-        "Time since the last failure in ms; 0 while it runs, -1 when it has ended.",
-    );
-    for (job, down_ms) in jobs.iter().zip(downtimes) {
-        let value = if job.status.is_final() { -1.0 } else { down_ms as f64 };
-        sample(&mut out, "downtime", job, "", value);
-    }
+    let mut out = page(&host.list());
     header(&mut out, "process_uptime_seconds", "gauge", "Time since the server was started.");
     let _ = writeln!(out, "process_uptime_seconds {}", host.uptime_ms() as f64 / 1000.0);
     out
@@ -157,6 +147,7 @@ mod tests {
             status: JobState::Running,
             start_ms: 0,
             uptime_ms: 10,
+            downtime_ms: 0,
             restarts: 2,
             progress: Progress { rows_in: 3, watermark_ms: Some(77), sources, ..Progress::default() },
             checkpoints: Checkpoints { failed: 1, last, ..Checkpoints::default() },

@@ -241,6 +241,8 @@ pub struct Summary {
     pub start_ms: i64,
     /// How long it has run without a break, in milliseconds; -1 when it does not run.
     pub uptime_ms: i64,
+    /// How long it has been down since its last failure, in milliseconds; 0 while it runs, -1 when it has ended.
+    pub downtime_ms: i64,
     /// Restarts since it was started by hand.
     pub restarts: u64,
     /// How far it is.
@@ -265,8 +267,6 @@ pub struct Detail {
     pub parallelism: Option<usize>,
     /// `--memory`.
     pub memory: Option<u64>,
-    /// How long it has been down since its last failure, in milliseconds; 0 while it runs.
-    pub downtime_ms: i64,
     /// What happens when it fails, in a sentence.
     pub restart_strategy: String,
     /// What it started from.

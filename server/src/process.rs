@@ -1,5 +1,6 @@
 //! A child process, seen from the server: started, heard, and ended.
 
+use crate::folder::JobFolder;
 use crate::log::{Level, Log};
 use crate::protocol::{self, Command, Event, MAX_LINE_BYTES, Task};
 use engine::{Error, Result};
@@ -73,6 +74,8 @@ impl Process {
             Error::external(format!("The job's process cannot be started: {e}."))
                 .with_hint("Check memory, and the limits of processes and open files.")
         };
+        let folder = JobFolder::at(&task.folder);
+        std::fs::create_dir_all(folder.spill()).map_err(failed)?;
         let directory = Path::new(&task.definition.directory);
         if !directory.is_dir() {
             return Err(Error::external(format!(
@@ -85,6 +88,8 @@ impl Process {
         let mut child = std::process::Command::new(binary)
             .arg(CHILD_WORD)
             .current_dir(directory)
+            // State that has no room in memory goes here.
+            .env("TMPDIR", folder.spill())
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

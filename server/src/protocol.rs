@@ -13,8 +13,8 @@ pub const MAX_LINE_BYTES: u64 = 32 << 20;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Task {
-    /// 32 hexadecimal digits.
-    pub job_id: String,
+    /// 32 hexadecimal digits: the engine's id of the job. Where there are checkpoints of it, it goes on from the latest.
+    pub run: String,
     /// What.
     pub definition: Definition,
     /// The job's own folder.
@@ -23,7 +23,7 @@ pub struct Task {
     pub checkpoints: String,
     /// Where savepoints go unless the script says otherwise.
     pub savepoints: String,
-    /// Savepoint or checkpoint to start from.
+    /// Savepoint or checkpoint to start from when there is none of this run.
     pub restore: Option<String>,
 }
 
@@ -61,9 +61,11 @@ pub enum Event {
         /// All of it.
         progress: Progress,
     },
-    /// A checkpoint is complete.
+    /// Checkpoints are complete.
     Checkpoint {
-        /// Which.
+        /// How many more than were told before.
+        count: u64,
+        /// The last of them.
         checkpoint: Checkpoint,
     },
     /// Checkpoints failed.

@@ -28,6 +28,9 @@ pub struct Entry {
     pub status: JobState,
     /// When it was started last by hand, in milliseconds since the epoch.
     pub start_ms: i64,
+    /// Under which id the engine runs it: 32 hexadecimal digits. It goes on from the latest checkpoint of this run;
+    /// empty where the next start is another run.
+    pub run: String,
     /// Restarts since then.
     pub restarts: u64,
     /// What it starts from when there is no checkpoint since it was started.
@@ -41,7 +44,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the next process starts from.
+    /// What the next process starts from, as far as the server knows.
     pub fn resume(&self) -> Option<String> {
         self.checkpoint.as_ref().map(|c| c.path.clone()).or_else(|| self.restore.clone())
     }
@@ -85,6 +88,7 @@ impl Registry {
                      status TEXT NOT NULL,
                      start_ms INTEGER NOT NULL,
                      restarts INTEGER NOT NULL,
+                     run TEXT NOT NULL,
                      restore TEXT,
                      checkpoint TEXT,
                      savepoint TEXT,
@@ -133,14 +137,16 @@ impl Registry {
             entry.status.word(),
             entry.start_ms,
             entry.restarts as i64,
+            entry.run,
             entry.restore,
             entry.checkpoint.as_ref().map(json).transpose()?,
             entry.savepoint,
             entry.failure.as_ref().map(json).transpose()?,
         ];
-        let sql = "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+        let sql = "INSERT INTO jobs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
             ON CONFLICT (id) DO UPDATE SET name = ?2, definition = ?3, version = ?4, wanted = ?5, status = ?6,
-            start_ms = ?7, restarts = ?8, restore = ?9, checkpoint = ?10, savepoint = ?11, failure = ?12";
+            start_ms = ?7, restarts = ?8, run = ?9, restore = ?10, checkpoint = ?11, savepoint = ?12,
+            failure = ?13";
         let connection = self.lock();
         let mut statement = connection.prepare(sql).map_err(|e| self.failed(&e))?;
         statement.execute(text).map(drop).map_err(|e| self.failed(&e))
@@ -195,10 +201,11 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         status: JobState::parse(&status).unwrap_or(JobState::Suspended),
         start_ms: row.get(6)?,
         restarts: row.get::<_, i64>(7)? as u64,
-        restore: row.get(8)?,
-        checkpoint: row.get::<_, Option<String>>(9)?.map(|t| parsed(9, &t)).transpose()?,
-        savepoint: row.get(10)?,
-        failure: row.get::<_, Option<String>>(11)?.map(|t| parsed(11, &t)).transpose()?,
+        run: row.get(8)?,
+        restore: row.get(9)?,
+        checkpoint: row.get::<_, Option<String>>(10)?.map(|t| parsed(10, &t)).transpose()?,
+        savepoint: row.get(11)?,
+        failure: row.get::<_, Option<String>>(12)?.map(|t| parsed(12, &t)).transpose()?,
     })
 }
 
@@ -230,6 +237,7 @@ mod tests {
             status: JobState::Running,
             start_ms: 5,
             restarts: 2,
+            run: "7".into(),
             restore: Some("s".into()),
             checkpoint: None,
             savepoint: None,

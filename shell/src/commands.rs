@@ -47,6 +47,8 @@ pub fn help() -> String {
          \x20 SELECT …                                     a live table; q returns to the prompt\n\
          \x20 INSERT INTO t SELECT …                       a job behind the shell\n\
          \x20 CREATE VIEW, DROP, USE, DESCRIBE t, SHOW TABLES, SHOW CREATE TABLE t, EXPLAIN SELECT …\n\
+         \x20 SHOW JOBS, DESCRIBE JOB '<id>',\n\
+         \x20 STOP JOB '<id>' [WITH SAVEPOINT]             jobs of this shell and of the server (runnel deploy)\n\
          \x20 SET 'key' = 'value', SET, RESET              settings\n\n\
          Tab completes keywords, tables, columns and option keys. Ctrl-C drops what is typed or stops the query.\n",
     );

@@ -5,13 +5,19 @@ use crate::host;
 use crate::render::cells::{grouped, width};
 use crate::script::Failed;
 use engine::Error;
+use engine::session::{JobHost, JobLine};
 use serde_json::Value;
+use server::Client;
 use server::log::timestamp;
-use server::model::{Detail, Failure, Start, Stop, Summary, TakeSavepoint};
+use server::model::{Detail, Failure, JobState, Start, Stop, Summary, TakeSavepoint};
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How long is waited for a job to run, in seconds; it goes on starting afterwards.
+const RUNNING_PATIENCE_SECONDS: u64 = 15;
+/// How often its state is asked for, in milliseconds.
+const RUNNING_TICK_MS: u64 = 10;
 /// How often the log is asked for more, in milliseconds.
 const FOLLOW_MS: u64 = 250;
 /// Entries of the history that are shown.
@@ -102,6 +108,27 @@ pub fn run(args: &Args, action: &JobAction) -> Result<(), Failed> {
     }
 }
 
+/// The jobs of the server that is found by its folder, for statements about jobs.
+pub struct ServerJobs(pub crate::args::ServerDir);
+
+impl JobHost for ServerJobs {
+    fn jobs(&self) -> engine::Result<Vec<JobLine>> {
+        let Some(client) = Client::find(&host::folder(&self.0))? else { return Ok(Vec::new()) };
+        let line = |job: Summary| JobLine {
+            id: job.id,
+            name: job.name,
+            status: job.status.to_string(),
+            start_ms: job.start_ms,
+        };
+        Ok(client.jobs()?.into_iter().map(line).collect())
+    }
+
+    fn stop(&self, id: &str, savepoint: bool, drain: bool) -> engine::Result<Option<String>> {
+        let taken = host::find(&self.0)?.stop(id, &Stop { savepoint, drain, directory: None })?;
+        Ok(taken.savepoint)
+    }
+}
+
 /// A path on this machine begins at this folder, not at the server's.
 fn absolute(path: Option<&str>) -> Option<String> {
     let path = path?;
@@ -109,6 +136,31 @@ fn absolute(path: Option<&str>) -> Option<String> {
         return Some(path.to_string());
     }
     Some(std::path::absolute(path).map_or_else(|_| path.to_string(), |p| p.display().to_string()))
+}
+
+/// Waits until a job that is being started runs or does not, and says so.
+pub fn wait_until_it_runs(client: &Client, name: &str) -> Result<(), Failed> {
+    let deadline = Instant::now() + Duration::from_secs(RUNNING_PATIENCE_SECONDS);
+    loop {
+        let job = client.describe(name)?;
+        let (name, status) = (&job.summary.name, job.summary.status);
+        let done = status.is_final() || matches!(status, JobState::Running | JobState::Restarting);
+        if !done && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(RUNNING_TICK_MS));
+            continue;
+        }
+        println!("Job {name} ({}) is {status}.", job.summary.id);
+        if let Some(failure) = job.failure.filter(|_| status != JobState::Running) {
+            eprint!("{}", failure_text(&failure));
+            if status == JobState::Failed {
+                return Err(Failed::Shown);
+            }
+        }
+        println!("  runnel job describe {name}   how it is");
+        println!("  runnel job logs {name} -f    what it says");
+        println!("  runnel job stop {name}       a savepoint, and stop");
+        return Ok(());
+    }
 }
 
 fn print(text: &str) -> Result<(), Failed> {
@@ -182,7 +234,7 @@ fn record(line: &str) -> String {
 }
 
 /// Why a job failed, as errors are shown.
-pub fn failure_text(failure: &Failure) -> String {
+fn failure_text(failure: &Failure) -> String {
     let mut text = format!("error: {}\n", failure.message);
     if let Some((line, column)) = failure.place {
         let _ = writeln!(text, "  --> line {line}, column {column} of the script");
@@ -204,8 +256,8 @@ fn described(job: &Detail) -> String {
     if summary.uptime_ms >= 0 {
         lines.push(("uptime", span(summary.uptime_ms)));
     }
-    if job.downtime_ms > 0 {
-        lines.push(("downtime", span(job.downtime_ms)));
+    if summary.downtime_ms > 0 {
+        lines.push(("downtime", span(summary.downtime_ms)));
     }
     lines.push(("restarts", format!("{}. {}", summary.restarts, job.restart_strategy)));
     if let Some(pid) = job.pid {

@@ -45,6 +45,7 @@ impl Process {
         let data_folder = data_folder();
         let catalog = open_catalog(args, &data_folder)?;
         let mut session = session(catalog, &runtime);
+        session.set_job_host(Arc::new(crate::jobs::ServerJobs(crate::args::ServerDir::default())));
         let mut variables = BTreeMap::new();
         for (key, value) in &args.define {
             if engine::Config::is_known(key) {
@@ -105,8 +106,7 @@ pub fn run_job() -> Result<(), Failed> {
             }
             below.create_object(&carried.database, &carried.name, carried.object.clone())?;
         }
-        let catalog: Arc<dyn Catalog> = Arc::new(OverlayCatalog::new(Arc::new(below)));
-        Ok(server::child::Equipment { session: session(catalog.clone(), &runtime), catalog })
+        Ok(session(Arc::new(OverlayCatalog::new(Arc::new(below))), &runtime))
     })?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::time::{Clock, Watermark};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// State of a job, Flink's words.
@@ -35,6 +35,50 @@ pub enum JobStatus {
 /// A running job. Clones refer to the same job; when the last is dropped, the job is cancelled.
 #[derive(Clone)]
 pub struct JobHandle(Arc<Job>);
+
+/// Sees a job without holding it: the job goes on or ends without asking the observer.
+#[derive(Clone)]
+pub struct JobObserver {
+    seen: Seen,
+    job: Weak<Job>,
+}
+
+#[derive(Clone)]
+enum Seen {
+    Run(Arc<Control>),
+    Supervised(Arc<dyn SupervisedJob>),
+}
+
+impl JobObserver {
+    /// 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        match &self.seen {
+            Seen::Run(control) => control.id(),
+            Seen::Supervised(job) => job.id(),
+        }
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> &str {
+        match &self.seen {
+            Seen::Run(control) => control.name(),
+            Seen::Supervised(job) => job.name(),
+        }
+    }
+
+    /// Its state, also after its end.
+    pub fn status(&self) -> JobStatus {
+        match &self.seen {
+            Seen::Run(control) => control.status(),
+            Seen::Supervised(job) => job.status(),
+        }
+    }
+
+    /// A handle, if anybody still holds the job.
+    pub fn handle(&self) -> Option<JobHandle> {
+        self.job.upgrade().map(JobHandle)
+    }
+}
 
 /// One run, or a job that is run again and again.
 enum Job {
@@ -136,6 +180,15 @@ impl JobHandle {
             Job::Run(run) => run.control.status(),
             Job::Supervised(job) => job.status(),
         }
+    }
+
+    /// For lists of jobs.
+    pub fn observer(&self) -> JobObserver {
+        let seen = match self.0.as_ref() {
+            Job::Run(run) => Seen::Run(run.control.clone()),
+            Job::Supervised(job) => Seen::Supervised(job.clone()),
+        };
+        JobObserver { seen, job: Arc::downgrade(&self.0) }
     }
 
     /// Asks all tasks to stop. Returns at once; `wait` tells when they have. Does nothing to a job that has

@@ -2,6 +2,7 @@
 
 mod alter;
 mod describe;
+mod jobs;
 mod show;
 mod tables;
 
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::connector::{ConnectorRegistry, Sink};
 use crate::error::{Error, Result};
 use crate::functions::FunctionRegistry;
-use crate::jobs::{self, CheckpointSettings, Launch, RestartStrategy};
+use crate::jobs::{CheckpointSettings, Launch, RestartStrategy, supervise};
 use crate::outcome::{Outcome, Query as RunningQuery};
 use crate::plan::StreamPlan;
 use crate::planner::{self, Planned, PlannerContext, TableLookup};
@@ -20,6 +21,9 @@ use crate::time::Clock;
 use arrow::datatypes::SchemaRef;
 use catalog::{Catalog, Object, ObjectKind, ObjectName, ViewDefinition};
 use std::sync::Arc;
+pub use jobs::{JobHost, JobLine};
+
+use jobs::Jobs;
 use tables::Tables;
 
 /// What a session is made of.
@@ -43,6 +47,7 @@ pub struct Session {
     runtime: tokio::runtime::Handle,
     config: Config,
     memory: Arc<MemoryBudget>,
+    jobs: Jobs,
 }
 
 impl Session {
@@ -55,6 +60,7 @@ impl Session {
             runtime: options.runtime,
             config: Config::default(),
             memory: MemoryBudget::of_process(usize::MAX),
+            jobs: Jobs::default(),
         }
     }
 
@@ -86,6 +92,7 @@ impl Session {
                 Ok(Outcome::Done)
             }
             Statement::Explain(explain) => self.explain(&explain),
+            Statement::Job(job) => self.jobs.execute(&job, self.config.zone()),
         }
     }
 
@@ -106,7 +113,8 @@ impl Session {
 
     fn insert(&self, inserts: &[Insert]) -> Result<Outcome> {
         let planned = planner::plan_inserts(inserts, &self.context())?;
-        let targets = inserts.iter().map(|i| i.table.parts.join(".")).collect::<Vec<_>>();
+        let full = |i: &Insert| self.tables.resolve(&i.table).map(|name| name.to_string());
+        let targets = inserts.iter().map(full).collect::<Result<Vec<_>>>()?;
         self.start_job(planned.stream, &format!("insert-into_{}", targets.join(","))).map(Outcome::Job)
     }
 
@@ -127,7 +135,9 @@ impl Session {
     /// Starts a query whose rows are shown: it takes no checkpoints and is not restarted, since rows that were shown
     /// cannot be taken back.
     fn start(&self, plan: StreamPlan, default_name: &str) -> Result<JobHandle> {
-        runtime::start(plan, self.job_options(default_name))
+        let job = runtime::start(plan, self.job_options(default_name))?;
+        self.jobs.started(&job, self.clock.now_ms());
+        Ok(job)
     }
 
     /// Starts a job that writes: with checkpoints and restarts, as it is set.
@@ -140,7 +150,9 @@ impl Session {
             checkpoints.options = None;
         }
         let strategy = RestartStrategy::new(&self.config, checkpoints.options.is_some());
-        jobs::supervise(Launch { plan, options, checkpoints, strategy })
+        let job = supervise(Launch { plan, options, checkpoints, strategy })?;
+        self.jobs.started(&job, self.clock.now_ms());
+        Ok(job)
     }
 
     fn job_options(&self, default_name: &str) -> JobOptions {
@@ -275,6 +287,11 @@ impl Session {
         }
     }
 
+    /// Statements about jobs see those of `host` too.
+    pub fn set_job_host(&mut self, host: Arc<dyn JobHost>) {
+        self.jobs.set_host(host);
+    }
+
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
@@ -298,6 +315,14 @@ impl Session {
             Ok(Some((_, Object::Table(t)))) => t.columns.into_iter().map(|c| c.name).collect(),
             Ok(Some((_, Object::View(v)))) => v.columns.into_iter().map(|c| c.0).collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Value of a table's option `key`, if there is such a table and it has one.
+    pub fn table_option(&self, table: &[String], key: &str) -> Option<String> {
+        match self.tables.find(table) {
+            Ok(Some((_, Object::Table(t)))) => t.options.get(key).cloned(),
+            _ => None,
         }
     }
 

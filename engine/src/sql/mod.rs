@@ -18,6 +18,7 @@ mod drop;
 mod explain;
 mod insert;
 mod interval;
+mod job;
 mod like;
 mod parser;
 mod refused;

@@ -3,10 +3,10 @@
 use super::dialect::FlinkDialect;
 use super::splitter::{Cursor, Piece};
 use super::stack::with_large_stack;
-use super::statement::{Query, Replace, Statement, TableHints};
+use super::statement::{JobStatement, Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
-    alter, create_database, create_table, create_view, describe, drop, explain, insert, refused, set, show, tokens,
+    alter, create_database, create_table, create_view, describe, drop, explain, insert, job, refused, set, show, tokens,
     use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
@@ -294,6 +294,17 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
     }
     if word(p, "USE") {
         return use_statement::parse(p).map(Statement::Use);
+    }
+    if words(p, "SHOW JOBS") {
+        return Ok(Statement::Job(JobStatement::Show));
+    }
+    let quoted = matches!(p.peek_nth_token_ref(2).token, Token::SingleQuotedString(_));
+    // Without an id, it is a table of that name.
+    if quoted && (words(p, "DESCRIBE JOB") || words(p, "DESC JOB")) {
+        return job::parse_describe(p).map(Statement::Job);
+    }
+    if word(p, "STOP") {
+        return job::parse_stop(p).map(Statement::Job);
     }
     if word(p, "SHOW") {
         return show::parse(p).map(Statement::Show);

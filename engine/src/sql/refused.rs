@@ -39,10 +39,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("SHOW MODELS", "Runnel has no models."),
     ("SHOW CREATE CATALOG", "Write SHOW CATALOGS."),
     ("SHOW CREATE MODEL", "Runnel has no models."),
-    ("SHOW JOBS", "A query runs until Ctrl-C in the session that started it."),
-    ("STOP JOB", "Stop a running statement with Ctrl-C."),
-    ("DESCRIBE JOB", "A query runs until Ctrl-C in the session that started it."),
-    ("DESC JOB", "A query runs until Ctrl-C in the session that started it."),
     ("DESCRIBE CATALOG", "Write SHOW DATABASES."),
     ("DESC CATALOG", "Write SHOW DATABASES."),
     ("DESCRIBE DATABASE", "Write SHOW TABLES FROM the database."),
@@ -63,7 +59,7 @@ const NOT_YET: &[(&str, &str)] = &[
 /// First words of every statement, for "did you mean".
 const STATEMENTS: &[&str] = &[
     "SELECT", "WITH", "VALUES", "INSERT", "CREATE", "ALTER", "DROP", "USE", "SHOW", "DESCRIBE", "DESC", "SET",
-    "RESET", "EXPLAIN", "EXECUTE",
+    "RESET", "EXPLAIN", "EXECUTE", "STOP",
 ];
 
 /// The refusal, if a statement of [`NOT_YET`] comes next.

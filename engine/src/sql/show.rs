@@ -17,6 +17,7 @@ const WORDS: &[&str] = &[
     "FUNCTIONS",
     "USER FUNCTIONS",
     "COLUMNS",
+    "JOBS",
     "MODULES",
     "JARS",
     "PROCEDURES",

@@ -38,6 +38,35 @@ pub enum Statement {
     Reset(Option<String>),
     /// `EXPLAIN …`.
     Explain(Explain),
+    /// `SHOW JOBS`, `DESCRIBE JOB`, `STOP JOB`.
+    Job(JobStatement),
+}
+
+/// A statement about running jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobStatement {
+    /// `SHOW JOBS`.
+    Show,
+    /// `DESCRIBE JOB '<id>'`.
+    Describe(JobName),
+    /// `STOP JOB '<id>' [WITH SAVEPOINT] [WITH DRAIN]`.
+    Stop {
+        /// Which.
+        job: JobName,
+        /// `WITH SAVEPOINT`.
+        savepoint: bool,
+        /// `WITH DRAIN`: all windows fire before.
+        drain: bool,
+    },
+}
+
+/// A job's id as written, with its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobName {
+    /// 32 hexadecimal digits, if it is one.
+    pub id: String,
+    /// Its place.
+    pub span: Option<Span>,
 }
 
 /// A name as written, one to three parts, with its place.

@@ -8,14 +8,8 @@ use crate::script::Failed;
 use crate::{host, jobs, render, script, wiring};
 use engine::sql::Piece;
 use engine::{Error, Session};
-use server::model::{Carried, Definition, JobState, Statement};
+use server::model::{Carried, Definition, Statement};
 use server::{child, model, restart};
-use std::time::{Duration, Instant};
-
-/// How long is waited for a deployed job to run, in seconds; it goes on starting afterwards.
-const RUNNING_PATIENCE_SECONDS: u64 = 15;
-/// How often its state is asked for, in milliseconds.
-const TICK_MS: u64 = 10;
 
 /// Does it.
 pub fn run(args: &Args, words: &Deploy) -> Result<(), Failed> {
@@ -44,7 +38,6 @@ pub fn run(args: &Args, words: &Deploy) -> Result<(), Failed> {
         return Ok(());
     }
     let client = host::find_or_start(&words.server)?;
-    let name = definition.name.clone();
     let deploy = model::Deploy {
         definition,
         from_savepoint: words.from_savepoint.clone(),
@@ -55,28 +48,7 @@ pub fn run(args: &Args, words: &Deploy) -> Result<(), Failed> {
     if let Some(path) = &deployed.savepoint {
         println!("The job that ran under this name was stopped with the savepoint {path}.");
     }
-    let deadline = Instant::now() + Duration::from_secs(RUNNING_PATIENCE_SECONDS);
-    loop {
-        let job = client.describe(&deployed.id)?;
-        let status = job.summary.status;
-        let done = status.is_final() || matches!(status, JobState::Running | JobState::Restarting);
-        if !done && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(TICK_MS));
-            continue;
-        }
-        println!("Job {name} ({}) is {status}.", deployed.id);
-        if let Some(failure) = job.failure.filter(|_| status != JobState::Running) {
-            let text = jobs::failure_text(&failure);
-            eprint!("{text}");
-            if status == JobState::Failed {
-                return Err(Failed::Shown);
-            }
-        }
-        println!("  runnel job describe {name}   how it is");
-        println!("  runnel job logs {name} -f    what it says");
-        println!("  runnel job stop {name}       a savepoint, and stop");
-        return Ok(());
-    }
+    jobs::wait_until_it_runs(&client, &deployed.id)
 }
 
 /// Plans the script as the job will: definitions are executed over a layer that touches no catalog.
@@ -114,7 +86,7 @@ fn plan(
         effective: effective.map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         settings,
         parallelism: words.parallelism.map(usize::from),
-        memory: words.memory,
+        memory: words.memory.or(args.memory),
         objects: catalog
             .used()
             .into_iter()

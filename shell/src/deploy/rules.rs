@@ -160,7 +160,11 @@ pub fn check(text: &str, strict: bool) -> Result<Script> {
 fn defines(statement: &Statement) -> bool {
     !matches!(
         statement,
-        Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_) | Statement::Set(None)
+        Statement::Show(_)
+            | Statement::Job(_)
+            | Statement::Describe(_)
+            | Statement::Explain(_)
+            | Statement::Set(None)
     )
 }
 

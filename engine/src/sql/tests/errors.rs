@@ -199,9 +199,6 @@ fn what_flink_has_and_runnel_has_not_is_refused_by_name() {
         ("UPDATE t SET a = 1", "UPDATE"),
         ("DELETE FROM t", "DELETE"),
         ("TRUNCATE TABLE t", "TRUNCATE TABLE"),
-        ("SHOW JOBS", "SHOW JOBS"),
-        ("STOP JOB 'x' WITH SAVEPOINT", "STOP JOB"),
-        ("DESCRIBE JOB 'x'", "DESCRIBE JOB"),
         ("SHOW PARTITIONS t", "SHOW PARTITIONS"),
         ("MERGE INTO t USING s ON a = b", "MERGE"),
     ] {

@@ -82,6 +82,29 @@ fn describe_and_use() {
 }
 
 #[test]
+fn jobs() {
+    assert_eq!(ok("SHOW JOBS;"), Statement::Job(JobStatement::Show));
+    let Statement::Job(JobStatement::Describe(job)) = ok("desc job 'a1'") else { panic!() };
+    assert_eq!(job.id, "a1");
+    assert!(matches!(ok("DESCRIBE job"), Statement::Describe(_)), "a table may be called so");
+    for (text, expected) in [
+        ("STOP JOB 'x'", (false, false)),
+        ("STOP JOB 'x' WITH SAVEPOINT", (true, false)),
+        ("STOP JOB 'x' WITH SAVEPOINT WITH DRAIN", (true, true)),
+    ] {
+        let Statement::Job(JobStatement::Stop { job, savepoint, drain }) = ok(text) else { panic!("{text}") };
+        assert_eq!((job.id.as_str(), (savepoint, drain)), ("x", expected));
+    }
+    assert_eq!(
+        refusal("STOP JOB 'x' WITH DRAIN"),
+        "1:15-1:20 WITH DRAIN could only be used after WITH SAVEPOINT. | Write STOP JOB '<id>' WITH SAVEPOINT WITH \
+         DRAIN."
+    );
+    assert!(refusal("STOP JOB x").contains("the job's id in single quotes"));
+    assert!(refusal("STOP 'x'").contains("JOB"));
+}
+
+#[test]
 fn inserts() {
     let text = "INSERT INTO c.d.`t` /*+ OPTIONS('a'='b') */ PARTITION (p = 'x', q = 3) (u, `v w`) \
                 SELECT * FROM s /*+ OPTIONS('k' = 'v') */ AS z";
