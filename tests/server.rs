@@ -400,6 +400,61 @@ fn a_script_is_replaced_and_the_catalogs_tables_are_taken_along() {
     assert_eq!(server.describe("ticks")["version"], 2);
 }
 
+/// The numbers that a job has printed as inserts or updates.
+fn printed(server: &Server, job: &str) -> Vec<u64> {
+    let text = server.ok(&["job", "logs", job, "--out", "-n", "1000"]);
+    let number = |l: &str| l.strip_prefix("+I[").or(l.strip_prefix("+U["))?.strip_suffix(']')?.parse().ok();
+    text.lines().filter_map(number).collect()
+}
+
+#[test]
+fn an_edited_script_goes_on_with_the_state_of_the_old_one() {
+    let server = Server::new();
+    let script = "CREATE TABLE ticks (n BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100');
+CREATE TABLE seen (n BIGINT) WITH ('connector' = 'print');
+INSERT INTO seen SELECT COUNT(*) FROM ticks;
+";
+    server.write("count.sql", script);
+    server.ok(&["deploy", "count.sql"]);
+    wait(|| printed(&server, "count").last().filter(|n| **n >= 100).copied());
+    server.write("count.sql", &script.replace("COUNT(*)", "COUNT(*) * 1000"));
+    let said = server.ok(&["deploy", "count.sql", "--update"]);
+    assert!(said.starts_with("The job that ran under this name was stopped with the savepoint "), "{said}");
+    assert!(said.contains("It starts from checkpoint "), "{said}");
+    let (old, new) = wait(|| {
+        let all = printed(&server, "count");
+        let (old, new): (Vec<u64>, Vec<u64>) = all.into_iter().partition(|n| *n < 50_000);
+        Some((*old.last()?, *new.first()?))
+    });
+    assert_eq!(new, (old + 1) * 1000, "the count goes on where the old script's stopped");
+    assert_eq!(server.describe("count")["version"], 2);
+}
+
+#[test]
+fn the_shells_statements_know_the_servers_jobs() {
+    let server = Server::new();
+    server.write("ticks.sql", ENDLESS);
+    server.ok(&["deploy", "ticks.sql"]);
+    let id = server.describe("ticks")["id"].as_str().unwrap().to_string();
+    let ask = |sql: &str| server.ok(&["--output", "csv", "-e", sql]);
+    let list = ask("SHOW JOBS");
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(lines[0], "job id,job name,status,start time");
+    assert!(lines.len() == 2 && lines[1].starts_with(&format!("{id},ticks,RUNNING,")), "{list}");
+    assert_eq!(ask(&format!("DESCRIBE JOB '{id}'")), list);
+    let stopped = ask(&format!("STOP JOB '{id}' WITH SAVEPOINT"));
+    let savepoint = server.describe("ticks")["savepoint"].as_str().unwrap().to_string();
+    assert_eq!(stopped, format!("savepoint path\n{savepoint}\n"));
+    assert!(ask("SHOW JOBS").contains(",ticks,FINISHED,"));
+    let error = server.refused(&["-e", "STOP JOB 'ticks'"]);
+    assert!(
+        error.contains("There is no job ticks.") && error.contains(&format!("Did you mean '{id}'?")),
+        "{error}"
+    );
+    let error = server.refused(&["-e", "DESCRIBE JOB 'abc'"]);
+    assert!(error.contains("Described job abc does not exist in the cluster."), "{error}");
+}
+
 #[test]
 fn a_server_that_is_told_to_stop_takes_its_jobs_along_and_brings_them_back() {
     let mut server = Server::new();

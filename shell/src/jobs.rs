@@ -140,6 +140,7 @@ fn absolute(path: Option<&str>) -> Option<String> {
 
 /// Waits until a job that is being started runs or does not, and says so.
 pub fn wait_until_it_runs(client: &Client, name: &str) -> Result<(), Failed> {
+    let since_ms = client.describe(name)?.summary.start_ms;
     let deadline = Instant::now() + Duration::from_secs(RUNNING_PATIENCE_SECONDS);
     loop {
         let job = client.describe(name)?;
@@ -148,6 +149,10 @@ pub fn wait_until_it_runs(client: &Client, name: &str) -> Result<(), Failed> {
         if !done && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(RUNNING_TICK_MS));
             continue;
+        }
+        // What it starts from, and what has become of its state.
+        for event in job.history.iter().filter(|h| h.at_ms >= since_ms && is_news(&h.what)) {
+            println!("{}", event.what);
         }
         println!("Job {name} ({}) is {status}.", job.summary.id);
         if let Some(failure) = job.failure.filter(|_| status != JobState::Running) {
@@ -161,6 +166,13 @@ pub fn wait_until_it_runs(client: &Client, name: &str) -> Result<(), Failed> {
         println!("  runnel job stop {name}       a savepoint, and stop");
         return Ok(());
     }
+}
+
+/// Whether a line of the history says more than that states have changed or commands were obeyed.
+fn is_news(what: &str) -> bool {
+    let usual =
+        ["It was deployed.", "It was started.", "Its script was replaced.", "It failed: ", "Savepoint "];
+    !what.contains(" switched from ") && !usual.iter().any(|u| what.starts_with(u))
 }
 
 fn print(text: &str) -> Result<(), Failed> {

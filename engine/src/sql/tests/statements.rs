@@ -2,7 +2,7 @@
 
 use super::{ok, refusal};
 use crate::error::Location;
-use crate::sql::{Show, Statement, Use};
+use crate::sql::{JobStatement, Show, Statement, Use};
 use catalog::ObjectKind;
 
 #[test]
