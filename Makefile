@@ -32,7 +32,7 @@ packages:
 
 # What the test components need besides.
 packages-test: packages
-	@tools/packages.sh curl java:openjdk-17-jre-headless mvn:maven node:nodejs npm python3 python3-pip python3-venv
+	@tools/packages.sh curl openssl java:openjdk-17-jre-headless mvn:maven node:nodejs npm python3 python3-pip python3-venv
 
 test: packages-test
 	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \

@@ -22,6 +22,7 @@ tests/services/kinesis.sh start "$dir" "$kinesis"
 tests/services/moto.sh start "$dir" "$moto"
 
 export RUNNEL_KAFKA=127.0.0.1:$kafka
+export RUNNEL_KAFKA_TLS_CA="$(cd "$dir" && pwd)/kafka-$kafka/ca.pem"
 export RUNNEL_KINESIS=http://127.0.0.1:$kinesis
 export RUNNEL_MOTO=http://127.0.0.1:$moto
 cargo test --workspace "$@"

@@ -342,12 +342,12 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
-        // Three ports in a row: broker, controller, SASL.
+        // Four ports in a row: broker, controller, SASL, TLS.
         let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
         let offset = (std::process::id() % 1000) as u16;
         let port = (0..1000)
             .map(|n| 21_000 + (offset + n) % 1000 * 4)
-            .find(|p| (0..3).all(|n| free(p + n)))
+            .find(|p| (0..4).all(|n| free(p + n)))
             .unwrap();
         let broker = Self { folder: tempfile::tempdir().unwrap(), port };
         broker.call("start");

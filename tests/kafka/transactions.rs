@@ -324,3 +324,38 @@ fn transactions_work_over_sasl() {
     assert!(error.contains("does not let this client in") && !error.contains("wrong"), "{error}");
     assert!(open(&sink, &schema, 0).is_err());
 }
+
+#[test]
+fn transactions_work_over_tls_with_scram() {
+    // `make test` sets it; the broker of `make services` has the certificate beside its data.
+    let Ok(authority) = std::env::var("RUNNEL_KAFKA_TLS_CA") else {
+        println!("only with RUNNEL_KAFKA_TLS_CA, the broker's authority as PEM");
+        return;
+    };
+    let (host, port) = sasl_brokers().rsplit_once(':').map(|(h, p)| (h.to_string(), p.to_string())).unwrap();
+    let tls = format!("{host}:{}", port.parse::<u16>().unwrap() + 1);
+    let topic = topic("txn-tls", 1);
+    let table = exactly_once(&topic, &topic)
+        .with("properties.bootstrap.servers", &tls)
+        .with("properties.security.protocol", "SASL_SSL")
+        .with("properties.sasl.mechanism", "SCRAM-SHA-512")
+        .with("properties.sasl.username", "runnel")
+        .with("properties.sasl.password", "runnel-secret")
+        .with("properties.ssl.ca.location", &authority);
+    let prepared = kill_a_writer(&topic, 1, None);
+    let (sink, schema) = table.sink().unwrap();
+    recover(&sink, &prepared).unwrap();
+    let mut writer = open(&sink, &schema, 0).unwrap();
+    writer.write(batch(&schema, &[5])).unwrap();
+    writer.prepare_commit(1).unwrap();
+    writer.commit(1).unwrap();
+    assert_eq!(committed(&topic), lines(&[0, 1, 5]));
+    // The broker's authority is not among the system's.
+    let (sink, _) = table
+        .without("properties.ssl.ca.location")
+        .with("properties.default.api.timeout.ms", "2000")
+        .sink()
+        .unwrap();
+    let error = text(&recover(&sink, &prepared).unwrap_err());
+    assert!(error.contains("certificate"), "{error}");
+}

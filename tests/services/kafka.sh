@@ -8,7 +8,8 @@
 # DIR   its folder DIR/kafka-PORT has data, log (server.log) and pid (kafka.pid); throw-away: each start begins with no
 #       topics.
 # PORT  of the broker; the controller listens on RUNNEL_KAFKA_CONTROLLER_PORT (PORT + 1), and the broker once more,
-#       with SASL PLAIN (user runnel, password runnel-secret), on RUNNEL_KAFKA_SASL_PORT (PORT + 2).
+#       with SASL PLAIN (user runnel, password runnel-secret), on RUNNEL_KAFKA_SASL_PORT (PORT + 2), and with TLS and
+#       SCRAM-SHA-512 (the same user) on RUNNEL_KAFKA_TLS_PORT (PORT + 3; DIR/kafka-PORT/ca.pem is its authority).
 #
 # Environment:
 #   RUNNEL_SERVICES_CACHE   where downloaded jars are kept ($HOME/.cache/runnel-services)
@@ -70,6 +71,19 @@ POM
     rm -rf "$work"
 }
 
+# An authority, and the broker's certificate by it.
+certificates() {
+    command -v openssl >/dev/null || fail "openssl is missing: apt-get install openssl"
+    (
+        cd "$DIR"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=Runnel tests" -keyout ca.key -out ca.pem
+        openssl req -newkey rsa:2048 -nodes -subj "/CN=127.0.0.1" -keyout server.key -out server.csr
+        printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n' >server.ext
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile server.ext -out server.crt
+        cat server.key server.crt >server.pem
+    ) >"$DIR/certificates.log" 2>&1 || { tail -5 "$DIR/certificates.log" >&2; fail "no certificates (log: $DIR/certificates.log)"; }
+}
+
 # How Java is called.
 jvm() {
     java=(java "-Xms128m" "-Xmx$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto
@@ -85,20 +99,26 @@ start() {
     command -v java >/dev/null || fail "java is missing: apt-get install openjdk-17-jre-headless"
     local controller=${RUNNEL_KAFKA_CONTROLLER_PORT:-$((PORT + 1))}
     local sasl=${RUNNEL_KAFKA_SASL_PORT:-$((PORT + 2))}
+    local tls=${RUNNEL_KAFKA_TLS_PORT:-$((PORT + 3))}
     local port
-    for port in "$PORT" "$controller" "$sasl"; do
+    for port in "$PORT" "$controller" "$sasl" "$tls"; do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken: choose another"
     done
     mkdir -p "$DIR"
     libraries
     rm -rf "$DIR/data"
+    certificates
     cat >"$DIR/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
+listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.tls.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.tls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location=$DIR/server.pem
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="runnel" password="runnel-secret" user_runnel="runnel-secret";
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -129,6 +149,7 @@ log4j.appender.out.layout.ConversionPattern=%d %p %m (%c{1})%n
 PROPERTIES
     jvm
     "${java[@]}" kafka.tools.StorageTool format -t MkU3OEVBNTcwNTJENDM2Qg -c "$DIR/server.properties" \
+        --add-scram 'SCRAM-SHA-512=[name=runnel,password=runnel-secret]' \
         >"$DIR/format.log" 2>&1 || { tail -5 "$DIR/format.log" >&2; fail "formatting $DIR/data failed (log: $DIR/format.log)"; }
     launch
 }
