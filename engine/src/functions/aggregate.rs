@@ -34,6 +34,9 @@ const AGGREGATES: &[(&str, Rule)] = &[
     ("VAR_POP", spread),
     ("VAR_SAMP", spread),
     ("VARIANCE", spread),
+    ("GROUPING", grouping),
+    ("GROUPING_ID", grouping),
+    ("GROUP_ID", grouping),
 ];
 
 /// Every pure window function: name, and its result over the fields of its arguments.
@@ -72,7 +75,10 @@ impl Binder {
         Self {
             name: name.to_ascii_lowercase(),
             rule,
-            signature: Signature::user_defined(Volatility::Immutable),
+            signature: match name {
+                "GROUP_ID" => Signature::nullary(Volatility::Immutable),
+                _ => Signature::user_defined(Volatility::Immutable),
+            },
         }
     }
 }
@@ -115,7 +121,7 @@ impl AggregateUDFImpl for Binder {
     }
 
     fn is_nullable(&self) -> bool {
-        self.name != "count"
+        !matches!(self.name.as_str(), "count" | "grouping" | "grouping_id" | "group_id")
     }
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
@@ -168,6 +174,11 @@ fn numeric<'a>(name: &str, fields: &'a [FieldRef]) -> Result<&'a FieldRef> {
 }
 
 fn count(_: &str, _: &[FieldRef]) -> Result<Field> {
+    Ok(Field::new("", DataType::Int64, false))
+}
+
+/// GROUPING and its like stand for the grouping set; a rule of the planner replaces them.
+fn grouping(_: &str, _: &[FieldRef]) -> Result<Field> {
     Ok(Field::new("", DataType::Int64, false))
 }
 

@@ -1,11 +1,12 @@
 //! The aggregate calls of an operator, over one set of groups.
 
 use crate::error::{Error, Result};
-use crate::plan::AggregateCall;
+use crate::message::ChangeBatch;
+use crate::plan::{AggregateCall, WindowAggregateNode};
 use crate::state::accumulator::{Accumulator, Changes, accumulator, selection};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Int64Type, Schema};
 use std::sync::Arc;
 
 /// What is needed to make and feed accumulators: bound once, used for every slice.
@@ -45,6 +46,17 @@ impl Aggregates {
     pub(super) fn update(&self, into: &mut Accumulators, input: &RecordBatch, groups: &[u32]) -> Result<()> {
         for (call, accumulator) in self.calls.iter().zip(into) {
             accumulator.update(&call.arguments(input), groups, call.filter(input)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the rows of `input` in, or back, by their kinds.
+    pub(super) fn apply(&self, into: &mut Accumulators, input: &ChangeBatch, groups: &[u32]) -> Result<()> {
+        let Some(kinds) = input.kinds() else { return self.update(into, input.records(), groups) };
+        let signs: Vec<i8> = kinds.iter().map(|k| if k.is_addition() { 1 } else { -1 }).collect();
+        for (call, accumulator) in self.calls.iter().zip(into) {
+            let records = input.records();
+            accumulator.apply(&call.arguments(records), groups, &signs, call.filter(records)?)?;
         }
         Ok(())
     }
@@ -96,6 +108,28 @@ pub(super) fn resize(accumulators: &mut Accumulators, slots: usize) {
 /// The values of `groups`, a column for each.
 pub(super) fn evaluate(accumulators: &Accumulators, groups: &[u32]) -> Result<Vec<ArrayRef>> {
     accumulators.iter().map(|a| a.evaluate(groups)).collect()
+}
+
+/// The calls of a window aggregate. Where rows may be taken back, the last one counts them: a window without rows
+/// is not told.
+pub(super) fn in_windows(node: &WindowAggregateNode) -> Vec<AggregateCall> {
+    let count = AggregateCall {
+        function: "count".into(),
+        arguments: Vec::new(),
+        distinct: false,
+        filter: None,
+        data_type: DataType::Int64,
+        name: "count1$".into(),
+    };
+    node.aggregates.iter().cloned().chain(node.retracts.then_some(count)).collect()
+}
+
+/// Those of `groups` that have rows, by the count that `in_windows` adds.
+pub(super) fn with_rows(accumulators: &Accumulators, groups: Vec<u32>) -> Result<Vec<u32>> {
+    let Some(count) = accumulators.last() else { return Ok(groups) };
+    let counts = count.evaluate(&groups)?;
+    let counts = counts.as_primitive::<Int64Type>();
+    Ok(groups.into_iter().zip(counts.values()).filter(|(_, n)| **n != 0).map(|(g, _)| g).collect())
 }
 
 /// The states of `groups`, as columns: those of each accumulator one after the other.

@@ -7,6 +7,7 @@
 
 mod aggregates;
 mod calc;
+mod expand;
 mod group_aggregate;
 mod interval_join;
 mod join_condition;
@@ -32,6 +33,7 @@ mod testing;
 mod tests;
 
 pub use calc::Calc;
+pub use expand::Expand;
 pub use group_aggregate::GroupAggregate;
 pub use interval_join::IntervalJoin;
 pub use limit::Limit;

@@ -24,6 +24,7 @@ pub(super) struct SessionAggregate {
     time: TimeAttribute,
     local: LocalTime,
     keys: Vec<usize>,
+    retracts: bool,
     aggregates: Aggregates,
     properties: Properties,
     output: SchemaRef,
@@ -56,12 +57,13 @@ impl SessionAggregate {
         output: SchemaRef,
     ) -> Result<Self> {
         let local = LocalTime::new(zone);
-        let aggregates = Aggregates::new(&node.aggregates, input, false)?;
+        let aggregates = Aggregates::new(&aggregates::in_windows(node), input, node.retracts)?;
         let types: Vec<_> = node.keys.iter().map(|k| input.field(*k).data_type().clone()).collect();
         Ok(Self {
             time,
             local,
             keys: node.keys.clone(),
+            retracts: node.retracts,
             accumulators: aggregates.make()?,
             aggregates,
             properties: Properties::new(&node.properties, &output, local),
@@ -147,11 +149,16 @@ impl SessionAggregate {
             self.changed.remove(*slot);
         }
         let mut gather = Gather::new(&self.output, out);
-        for slots in closed.chunks(MAX_BATCH_ROWS) {
+        let told = match self.retracts {
+            true => aggregates::with_rows(&self.accumulators, closed.clone())?,
+            false => closed.clone(),
+        };
+        for slots in told.chunks(MAX_BATCH_ROWS) {
             let sessions: Vec<_> = slots.iter().map(|slot| self.sessions.session(*slot)).collect();
             let keys: Vec<u32> = sessions.iter().map(|s| s.key).collect();
             let mut columns = self.table.keys(&keys)?;
-            columns.extend(aggregates::evaluate(&self.accumulators, slots)?);
+            let values = aggregates::evaluate(&self.accumulators, slots)?;
+            columns.extend(values.into_iter().take(self.accumulators.len() - usize::from(self.retracts)));
             columns.extend(self.properties.columns(sessions.iter().map(|s| (s.start, s.end)), now_ms));
             gather.add(columns, slots.len())?;
         }
@@ -219,7 +226,9 @@ impl Operator for SessionAggregate {
         context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
-        inserts_only(&input, "A window aggregate")?;
+        if !self.retracts {
+            inserts_only(&input, "A window aggregate")?;
+        }
         if self.is_proctime() {
             self.on_timer(context, out)?;
         } else {
@@ -273,10 +282,10 @@ impl Operator for SessionAggregate {
             self.changed.extend(slots.iter().copied());
         }
         if taken.len() == rows {
-            self.aggregates.update(&mut self.accumulators, records, &slots)?;
+            self.aggregates.apply(&mut self.accumulators, &input, &slots)?;
         } else {
-            let records = take_record_batch(records, &UInt32Array::from(taken))?;
-            self.aggregates.update(&mut self.accumulators, &records, &slots)?;
+            let rows = input.take(&UInt32Array::from(taken))?;
+            self.aggregates.apply(&mut self.accumulators, &rows, &slots)?;
             // Keys of late rows alone have no session.
             let idle: Vec<u32> = self.scratch.iter().copied().filter(|k| self.sessions.is_idle(*k)).collect();
             self.table.remove(idle);

@@ -12,7 +12,6 @@ use crate::plan::{TimeAttribute, WindowAggregateNode, WindowInput};
 use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::{Watermark, WindowSpec};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +27,7 @@ pub(super) struct SliceAggregate {
     assign: Assign,
     local: LocalTime,
     keys: Vec<usize>,
+    retracts: bool,
     aggregates: Aggregates,
     properties: Properties,
     output: SchemaRef,
@@ -196,7 +196,8 @@ impl SliceAggregate {
             assign,
             local,
             keys: node.keys.clone(),
-            aggregates: Aggregates::new(&node.aggregates, input, false)?,
+            retracts: node.retracts,
+            aggregates: Aggregates::new(&aggregates::in_windows(node), input, node.retracts)?,
             properties: Properties::new(&node.properties, &output, local),
             output,
             table: KeyTable::new(&types)?,
@@ -250,7 +251,8 @@ impl SliceAggregate {
     }
 
     /// Folds rows that are all of `slice`.
-    fn fold(&mut self, slice: Bounds, records: &RecordBatch) -> Result<()> {
+    fn fold(&mut self, slice: Bounds, rows: &ChangeBatch) -> Result<()> {
+        let records = rows.records();
         if !self.slices.contains_key(&slice) {
             let windows = self.assign.windows(slice);
             let Some((start, end)) = self.first_open(slice, self.progress) else {
@@ -276,7 +278,7 @@ impl SliceAggregate {
             held.changed.extend(self.scratch.iter().copied());
         }
         aggregates::resize(&mut held.accumulators, held.table.slots());
-        self.aggregates.update(&mut held.accumulators, records, &self.scratch)
+        self.aggregates.apply(&mut held.accumulators, rows, &self.scratch)
     }
 
     fn remove(&mut self, slice: Bounds) {
@@ -423,10 +425,14 @@ impl SliceAggregate {
     }
 
     fn emit(&self, window: Bounds, slice: &Slice, now_ms: i64, gather: &mut Gather<'_>) -> Result<()> {
-        let groups: Vec<u32> = slice.table.groups().collect();
+        let mut groups: Vec<u32> = slice.table.groups().collect();
+        if self.retracts {
+            groups = aggregates::with_rows(&slice.accumulators, groups)?;
+        }
         for groups in groups.chunks(MAX_BATCH_ROWS) {
             let mut columns = slice.table.keys(groups)?;
-            columns.extend(aggregates::evaluate(&slice.accumulators, groups)?);
+            let values = aggregates::evaluate(&slice.accumulators, groups)?;
+            columns.extend(values.into_iter().take(slice.accumulators.len() - usize::from(self.retracts)));
             columns.extend(self.properties.columns(std::iter::repeat_n(window, groups.len()), now_ms));
             gather.add(columns, groups.len())?;
         }
@@ -482,7 +488,7 @@ impl Runs {
 }
 
 /// The rows of each slice together, slices in order of first sight. Rows keep their order in each.
-fn by_slice(runs: &[Run], records: &RecordBatch) -> Result<Vec<(Bounds, RecordBatch)>> {
+fn by_slice(runs: &[Run], rows: &ChangeBatch) -> Result<Vec<(Bounds, ChangeBatch)>> {
     let mut order: HashMap<Bounds, usize> = HashMap::new();
     let mut slices: Vec<(Bounds, Vec<&Run>)> = Vec::new();
     for run in runs {
@@ -495,11 +501,11 @@ fn by_slice(runs: &[Run], records: &RecordBatch) -> Result<Vec<(Bounds, RecordBa
     }
     let gather = |(slice, runs): (Bounds, Vec<&Run>)| {
         let part = match runs[..] {
-            [run] if run.length == records.num_rows() => records.clone(),
-            [run] => records.slice(run.start, run.length),
+            [run] if run.length == rows.num_rows() => rows.clone(),
+            [run] => rows.slice(run.start, run.length),
             _ => {
-                let rows = runs.iter().flat_map(|run| run.start..run.start + run.length);
-                take_record_batch(records, &UInt32Array::from_iter_values(rows.map(|row| row as u32)))?
+                let picks = runs.iter().flat_map(|run| run.start..run.start + run.length);
+                rows.take(&UInt32Array::from_iter_values(picks.map(|row| row as u32)))?
             }
         };
         Ok((slice, part))
@@ -553,7 +559,9 @@ impl Operator for SliceAggregate {
         context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
-        inserts_only(&input, "A window aggregate")?;
+        if !self.retracts {
+            inserts_only(&input, "A window aggregate")?;
+        }
         if self.is_proctime() {
             self.on_timer(context, out)?;
         } else {
@@ -566,7 +574,7 @@ impl Operator for SliceAggregate {
         let runs = self.runs(records, context.now_ms.max(self.now()))?;
         let timeless = runs.iter().filter(|run| run.slice.is_none()).map(|run| run.length as u64);
         self.null_time_rows += timeless.sum::<u64>();
-        for (slice, part) in by_slice(&runs, records)? {
+        for (slice, part) in by_slice(&runs, &input)? {
             self.fold(slice, &part)?;
         }
         Ok(())

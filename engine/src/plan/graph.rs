@@ -68,6 +68,8 @@ pub enum NodeKind {
     WindowTable(WindowTableNode),
     /// Aggregates in windows.
     WindowAggregate(WindowAggregateNode),
+    /// Each row once for each grouping set.
+    Expand(ExpandNode),
     /// Aggregates without windows, as a changelog.
     GroupAggregate(GroupAggregateNode),
     /// Joins two inputs window by window. Two inputs.
@@ -124,6 +126,15 @@ pub struct CalcNode {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// Gives the node's schema.
     pub projection: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Rows once for each grouping set. Output columns: those of the input, keys, number of the set (BIGINT).
+#[derive(Debug, Clone)]
+pub struct ExpandNode {
+    /// The keys that not all sets have.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// For each set, whether it has the key; a key that it has not is NULL.
+    pub sets: Vec<Vec<bool>>,
 }
 
 /// Which column is the time attribute, and of which kind.
@@ -199,6 +210,8 @@ pub struct WindowAggregateNode {
     pub aggregates: Vec<AggregateCall>,
     /// The window's properties that the query reads.
     pub properties: Vec<WindowProperty>,
+    /// Whether the input may hold `-U`/`-D`: windows whose rows have all been taken back are not told.
+    pub retracts: bool,
 }
 
 /// One aggregate call. The runtime maps `function` to an accumulator.

@@ -6,7 +6,7 @@ mod partitioning;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, Edge, GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, NodeId, NodeKind, OperatorId,
+    AggregateCall, CalcNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, NodeId, NodeKind, OperatorId,
     RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TimeAttribute, ValuesNode, WatermarkStrategy,
     WindowAggregateNode, WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
 };

@@ -16,6 +16,7 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::Union => "Union",
         NodeKind::WindowTable(_) => "WindowTableFunction",
         NodeKind::WindowAggregate(_) => "WindowAggregate",
+        NodeKind::Expand(_) => "Expand",
         NodeKind::GroupAggregate(_) => "GroupAggregate",
         NodeKind::WindowJoin(_) => "WindowJoin",
         NodeKind::RegularJoin(_) => "Join",

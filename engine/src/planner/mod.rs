@@ -174,6 +174,7 @@ pub fn resolve_table(
 
 /// Checks and rewrites a bound plan.
 fn optimize(bound: LogicalPlan) -> Result<LogicalPlan> {
+    let bound = rules::grouping_sets::rewrite(bound).map_err(|e| translate(e, &[]))?;
     let plan = rules::group_windows::rewrite(bound).map_err(|e| translate(e, &[]))?;
     rules::optimize::optimize(plan).map_err(|e| translate(e, &[]))
 }

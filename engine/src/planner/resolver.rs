@@ -102,6 +102,7 @@ impl<'a> Resolver<'a> {
         let mut ast = query.ast.clone();
         crate::sql::desugar(&mut ast)?;
         rules::fetch::rewrite(&mut ast);
+        rules::grouping_sets::prepare(&mut ast)?;
         rules::group_windows::prepare(&mut ast);
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
         let plan = binder

@@ -574,12 +574,6 @@ fn what_is_not_there_yet_is_refused_by_name() {
             Leave ORDER BY out for the first n rows that come, or take MAX / MIN in windows."#]],
         ),
         (
-            "SELECT s, COUNT(*) FROM t GROUP BY GROUPING SETS ((s), ())",
-            expect![[r#"
-            User at 1:52-1:53: GROUPING SETS is not supported yet.
-            Write one query with GROUP BY for each grouping set, joined by UNION ALL."#]],
-        ),
-        (
             "SELECT * FROM t FOR SYSTEM_TIME AS OF t.ts",
             expect![[r#"
             User at 1:15-1:16: FOR SYSTEM_TIME AS OF (temporal and lookup joins) is not supported yet.

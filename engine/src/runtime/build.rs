@@ -18,7 +18,7 @@ use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, Wr
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
-    Calc, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values,
+    Calc, Expand, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values,
     WindowAggregate, WindowJoin, WindowTable,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
@@ -44,6 +44,7 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::Union => Box::new(Union::new(inputs, output)?),
         NodeKind::WindowTable(n) => Box::new(WindowTable::new(n, input()?, output)?),
         NodeKind::WindowAggregate(n) => Box::new(WindowAggregate::new(n, input()?, output)?),
+        NodeKind::Expand(n) => Box::new(Expand::new(n, input()?, output)?),
         NodeKind::GroupAggregate(n) => Box::new(GroupAggregate::new(n, input()?, output)?),
         NodeKind::WindowJoin(n) => Box::new(WindowJoin::new(n, inputs, output)?),
         NodeKind::RegularJoin(n) => Box::new(RegularJoin::new(n, inputs, output)?),

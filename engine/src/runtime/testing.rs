@@ -351,6 +351,7 @@ impl PlanBuilder {
             keys: vec![],
             aggregates: vec![count],
             properties: vec![WindowProperty::End],
+            retracts: false,
         };
         let inputs = edges(vec![(from, Partitioning::Single)]);
         let id = self.add("Sessions", NodeKind::WindowAggregate(node), inputs, 1);

@@ -1,8 +1,8 @@
 //! Calc, Union, Limit, Values and WindowJoin.
 
 use crate::operators::testing::{Harness, rows, schema, text};
-use crate::operators::{Calc, Limit, Union, Values, WindowJoin};
-use crate::plan::{CalcNode, JoinKey, JoinType, LimitNode, ValuesNode, WindowJoinNode};
+use crate::operators::{Calc, Expand, Limit, Union, Values, WindowJoin};
+use crate::plan::{CalcNode, ExpandNode, JoinKey, JoinType, LimitNode, ValuesNode, WindowJoinNode};
 use arrow::array::Array;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator as Op;
@@ -121,4 +121,22 @@ fn window_joins_check_their_condition() {
     let mut h = join(Some(more_than(5, 8)));
     h.rows_of(0, "a 1 00:10").rows_of(1, "00:10 a 7\n 00:10 a 9");
     assert_eq!(h.end().take(), "+I a 1 00:10:00 00:10:00 a 9\n");
+}
+
+#[test]
+fn rows_come_once_for_each_set_with_their_kinds() {
+    let input = schema("k STRING, v INT");
+    let sets = vec![vec![true, true], vec![true, false], vec![false, false]];
+    let node = ExpandNode { keys: vec![column("k", 0), column("v", 1)], sets };
+    let output = schema("k STRING, v INT, key STRING, value INT, set BIGINT");
+    let mut h = Harness::new(Expand::new(&node, input.clone(), output).unwrap(), &[input]);
+    expect![[r#"
+        +I a 1 a 1 0
+        +I a 1 a NULL 1
+        +I a 1 NULL NULL 2
+        -D NULL 2 NULL 2 0
+        -D NULL 2 NULL NULL 1
+        -D NULL 2 NULL NULL 2
+    "#]]
+    .assert_eq(&h.rows("a 1\n -D NULL 2").take());
 }

@@ -23,12 +23,25 @@ fn assign(window: WindowSpec) -> WindowInput {
 }
 
 fn harness(input: &str, windows: WindowInput, keys: &[usize], output: &str, aggregates: &str) -> Harness {
+    changing(input, windows, keys, output, aggregates, false)
+}
+
+/// As `harness`, over rows that may be taken back if `retracts`.
+fn changing(
+    input: &str,
+    windows: WindowInput,
+    keys: &[usize],
+    output: &str,
+    aggregates: &str,
+    retracts: bool,
+) -> Harness {
     let (input, output) = (schema(input), schema(output));
     let node = WindowAggregateNode {
         input: windows,
         keys: keys.to_vec(),
         aggregates: calls(aggregates, &output, keys.len()),
         properties: vec![WindowProperty::Start, WindowProperty::End],
+        retracts,
     };
     let make = {
         let input = input.clone();
@@ -314,6 +327,7 @@ fn zoned(window: WindowSpec, zone: Tz) -> Harness {
         keys: vec![],
         aggregates: calls("count()", &output, 0),
         properties: vec![WindowProperty::Start, WindowProperty::End, WindowProperty::Rowtime],
+        retracts: false,
     };
     let make = {
         let input = input.clone();
@@ -445,4 +459,32 @@ fn open_windows_are_counted() {
         9
     );
     assert_eq!(open(WindowSpec::Session { gap: 10 }, "00:00:00.003\n 00:00:07"), 2);
+}
+
+#[test]
+fn rows_taken_back_leave_their_windows_and_windows_without_rows_are_not_told() {
+    let output = "k STRING, n BIGINT, max INT, d BIGINT, last INT, start TIMESTAMP, end TIMESTAMP";
+    let specs = [
+        WindowSpec::Tumble { size: 10 * MIN, offset: 0 },
+        WindowSpec::Hop { slide: 5 * MIN, size: 10 * MIN, offset: 0 },
+        WindowSpec::Cumulate { step: 5 * MIN, size: 10 * MIN, offset: 0 },
+        WindowSpec::Session { gap: 4 * MIN },
+    ];
+    let mut told = String::new();
+    for spec in specs {
+        let mut h = changing(
+            "ts TIMESTAMP, k STRING, v INT",
+            assign(spec),
+            &[1],
+            output,
+            "count(), max(2), count(distinct 2), last_value(2)",
+            true,
+        );
+        h.rows("00:01 a 5\n 00:02 b 1\n -U 00:01 a 5\n +U 00:06 a 7\n 00:07 a 7\n 00:07 a 9");
+        h.rows("-D 00:02 b 1\n 00:08 c NULL\n -U 00:07 a 9\n +U 00:07 a 2").watermark("00:04:59.999");
+        h.rows("-D 00:01 a 5\n -D 00:06 a 7").watermark("00:09:59.999");
+        told.push_str(&format!("{spec}\n{}", h.end().take()));
+        assert_eq!(h.status().open_windows, 0);
+    }
+    expect![[""]].assert_eq(&told);
 }

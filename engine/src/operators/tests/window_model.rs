@@ -102,6 +102,7 @@ fn operator(spec: WindowSpec, restoring: bool) -> Harness {
         keys: vec![1],
         aggregates: calls("count(), sum(2), min(2), count(distinct 2)", &output, 1),
         properties: vec![WindowProperty::Start, WindowProperty::End],
+        retracts: false,
     };
     let make = {
         let input = input.clone();

@@ -42,12 +42,6 @@ struct OverWindow<'p> {
 
 impl Graph<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, names: &[Option<String>]) -> Result<Lowered> {
-        if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            return Err(Error::unsupported(
-                "GROUPING SETS",
-                "Write one query for each set, joined by UNION ALL.",
-            ));
-        }
         let calls = aggregate.aggr_expr.iter().map(call).collect::<Result<Vec<_>>>()?;
         if let Some(over) = over_window(aggregate, &calls)? {
             return self.window_aggregate(aggregate, over, names);
@@ -231,11 +225,6 @@ impl Graph<'_> {
         bounds: [Field; 3],
         names: &[Option<String>],
     ) -> Result<Lowered> {
-        self.only_inserts(
-            below,
-            "WindowAggregate",
-            "Windows need rows that are only added: aggregate in windows first, without a GROUP BY below.",
-        )?;
         let below_schema = Arc::clone(&self.node(below).schema);
         let mut key_columns: Vec<usize> = Vec::new();
         let mut properties: Vec<WindowProperty> = Vec::new();
@@ -310,6 +299,7 @@ impl Graph<'_> {
             format!("groupBy=[{}], ", key_names.join(", "))
         };
         let name = format!("WindowAggregate({group}window=[{shape}], select=[{}])", select.join(", "));
+        let retracts = !self.node(below).changelog.is_append();
         let (edge, parallelism) = self.keyed(below, key_columns.clone());
         let node = self.add(NewNode {
             kind: NodeKind::WindowAggregate(WindowAggregateNode {
@@ -317,6 +307,7 @@ impl Graph<'_> {
                 keys: key_columns,
                 aggregates: calls,
                 properties,
+                retracts,
             }),
             name,
             inputs: vec![edge],
@@ -352,8 +343,7 @@ impl Graph<'_> {
             }));
         }
         columns.extend(key_columns.len()..key_columns.len() + calls.len());
-        let mut fields: Vec<Field> =
-            key_columns.iter().map(|k| without_time_attribute(below_schema.field(*k).clone())).collect();
+        let mut fields: Vec<Field> = key_columns.iter().map(|k| key_field(below_schema.field(*k))).collect();
         for (index, call) in calls.iter().enumerate() {
             fields.push(result_field(aggregate.schema.field(keys.len() + index)).with_name(&call.name));
         }
@@ -515,6 +505,14 @@ fn at(call: AggregateCall, places: &[usize]) -> AggregateCall {
         arguments: call.arguments.iter().map(|a| places[*a]).collect(),
         filter: call.filter.map(|f| places[f]),
         ..call
+    }
+}
+
+/// The field of a group key: event time stays event time, as in Flink.
+fn key_field(field: &Field) -> Field {
+    match crate::sql::data_type::time_attribute(field) {
+        Some(TimeKind::Rowtime) => field.clone(),
+        _ => without_time_attribute(field.clone()),
     }
 }
 

@@ -77,9 +77,10 @@ impl Identity<'_> {
                     }
                 };
                 stateful(format!(
-                    "windows [{windows}], keys [{}], aggregates [{}]",
+                    "windows [{windows}], keys [{}], aggregates [{}]{}",
                     list(&a.keys),
-                    self.calls(node, &a.aggregates)
+                    self.calls(node, &a.aggregates),
+                    if a.retracts { ", retracts" } else { "" }
                 ))
             }
             NodeKind::WindowTable(t) => stateful(format!(
@@ -179,7 +180,7 @@ impl Identity<'_> {
                     }
                 }
             },
-            NodeKind::WindowTable(_) => {
+            NodeKind::WindowTable(_) | NodeKind::Expand(_) => {
                 let width = node.inputs.first().map_or(0, |e| self.nodes[e.from.0].schema.fields().len());
                 if column < width { input(0, column) } else { name() }
             }

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod calc;
+mod expand;
 mod identity;
 mod interval_join;
 mod join;
@@ -16,7 +17,7 @@ mod window_join;
 pub(super) use sink::SinkTarget;
 
 use super::expressions::physical_column;
-use super::nodes::Window;
+use super::nodes::{Expand, Window};
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
 use crate::plan::{
@@ -126,7 +127,10 @@ impl<'a> Graph<'a> {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, names),
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Window>() {
                 Some(window) => self.window_table(window),
-                None => Err(Error::internal(format!("no lowering for {}", extension.node.name()))),
+                None => match extension.node.as_any().downcast_ref::<Expand>() {
+                    Some(expand) => self.expand(expand),
+                    None => Err(Error::internal(format!("no lowering for {}", extension.node.name()))),
+                },
             },
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.union(union),
@@ -278,7 +282,7 @@ impl<'a> Graph<'a> {
     fn producer(&self, node: NodeId) -> NodeId {
         let this = self.node(node);
         match &this.kind {
-            NodeKind::Calc(_) | NodeKind::Union | NodeKind::Limit(_) => this
+            NodeKind::Calc(_) | NodeKind::Expand(_) | NodeKind::Union | NodeKind::Limit(_) => this
                 .inputs
                 .iter()
                 .map(|e| e.from)

@@ -48,6 +48,11 @@ impl Graph<'_> {
         let zone =
             matches!(field.data_type(), DataType::Timestamp(_, Some(_))).then(|| self.context.config.zone());
         let kind = match time_attribute(field) {
+            // Flink takes event time that was a group key for GROUP BY TUMBLE(…), not for a table function.
+            Some(TimeKind::Rowtime) if !window.from_group_by && self.is_grouped(input.node) => None,
+            kind => kind,
+        };
+        let kind = match kind {
             Some(kind) => kind,
             // Bounded input needs no watermark: all windows fire at the end.
             None if self.context.config.is_batch() => TimeKind::Rowtime,
@@ -82,13 +87,26 @@ impl Graph<'_> {
         Ok(WindowTime { column, kind, zone })
     }
 
+    /// Whether the rows come from an aggregate without windows.
+    fn is_grouped(&self, node: crate::plan::NodeId) -> bool {
+        let node = self.node(node);
+        match (&node.kind, &node.inputs[..]) {
+            (NodeKind::GroupAggregate(_), _) => true,
+            (NodeKind::Calc(_), [input]) => self.is_grouped(input.from),
+            _ => false,
+        }
+    }
+
     pub(super) fn window_table(&mut self, window: &Window) -> Result<Lowered> {
         let input = self.lower(&window.input, &[])?;
         let time = self.window_time(window, &input)?;
         let names: Vec<String> = input.fields.iter().map(|f| f.name().clone()).collect();
         let input = self.with_millisecond_time(input, time.column)?;
         let node = self.exact(&input, &names)?;
-        self.only_inserts(node, "WindowTableFunction", "Put the window below the aggregate.")?;
+        if matches!(window.spec, crate::time::WindowSpec::Session { .. }) {
+            self.only_inserts(node, "WindowTableFunction", "Put the window below the aggregate.")?;
+        }
+        let changelog = self.node(node).changelog;
         let keys = window.columns[1..].iter().map(|c| index_of(window, c)).collect::<Result<Vec<_>>>()?;
         let mut fields: Vec<Field> = input.fields.iter().map(|f| f.as_ref().clone()).collect();
         let new_time = time.field(&window.names.time, &fields[time.column]);
@@ -116,7 +134,7 @@ impl Graph<'_> {
             inputs: vec![edge],
             schema: Arc::new(Schema::new(fields.clone())),
             parallelism,
-            changelog: crate::plan::ChangelogMode::APPEND,
+            changelog,
             shared: time.kind == TimeKind::Rowtime,
         });
         let origin = Origin { spec: window.spec, proctime: time.kind == TimeKind::Proctime, zone: time.zone };

@@ -2,6 +2,7 @@
 
 pub(super) mod fetch;
 pub(super) mod group_windows;
+pub(super) mod grouping_sets;
 pub(super) mod literal_types;
 pub(super) mod meaning;
 pub(super) mod optimize;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator, OrderByKind, Query,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinConstraint, JoinOperator, OrderByKind, Query,
     Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
@@ -130,18 +130,6 @@ impl Visitor for Check {
                 "Window functions (OVER) come in a later version.",
                 span(qualify.span()),
             );
-        }
-        if let GroupByExpr::Expressions(expressions, _) = &select.group_by {
-            for expression in expressions {
-                let name = match expression {
-                    Expr::GroupingSets(_) => "GROUPING SETS",
-                    Expr::Rollup(_) => "ROLLUP",
-                    Expr::Cube(_) => "CUBE",
-                    _ => continue,
-                };
-                let instead = "Write one query with GROUP BY for each grouping set, joined by UNION ALL.";
-                return refuse(name, instead, span(expression.span()));
-            }
         }
         if !select.lateral_views.is_empty() {
             return refuse("LATERAL VIEW", "There is no replacement yet.", span(select.span()));

@@ -215,9 +215,6 @@ impl Accumulator for Distinct {
     }
 
     fn size(&self) -> usize {
-        self.inner.size()
-            + self.pairs.size()
-            + self.held.len() * size_of::<Pair>()
-            + self.heads.len() * 4
+        self.inner.size() + self.pairs.size() + self.held.len() * size_of::<Pair>() + self.heads.len() * 4
     }
 }

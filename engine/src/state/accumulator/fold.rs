@@ -102,6 +102,27 @@ impl<F: Fold> Accumulator for Folding<F> {
         Ok((self.0.finish(before)?, self.0.finish(after)?))
     }
 
+    fn apply(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        signs: &[i8],
+        filter: Option<&BooleanArray>,
+    ) -> Result<()> {
+        let input = self.0.bind(values)?;
+        let selected = selection(values, filter, F::SKIPS_NULLS);
+        for (row, (group, sign)) in groups.iter().zip(signs).enumerate() {
+            if selected.as_ref().is_none_or(|s| s.value(row)) {
+                match sign {
+                    1 => self.0.add(*group as usize, &input, row),
+                    -1 => self.0.retract(*group as usize, &input, row),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef> {
         let mut out = self.0.output(groups.len());
         groups.iter().for_each(|g| self.0.push(*g as usize, &mut out));

@@ -57,6 +57,17 @@ pub trait Accumulator: Send {
         filter: Option<&BooleanArray>,
     ) -> Result<(ArrayRef, ArrayRef)>;
 
+    /// Takes each row in where its sign is 1, back where it is -1. As `change`, without telling.
+    fn apply(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        signs: &[i8],
+        filter: Option<&BooleanArray>,
+    ) -> Result<()> {
+        self.change(values, groups, Changes { signs, clears: &[] }, filter).map(drop)
+    }
+
     /// The values of `groups`.
     fn evaluate(&self, groups: &[u32]) -> Result<ArrayRef>;
 
@@ -178,6 +189,13 @@ fn plain(call: &AggregateCall, arguments: &[DataType], retracts: bool) -> Result
             let root = function.starts_with("stddev");
             let sample = !function.ends_with("_pop");
             match argument {
+                DataType::Int8 => Box::new(Folding(variance::Variance::<types::Int8Type>::new(root, sample))),
+                DataType::Int16 => {
+                    Box::new(Folding(variance::Variance::<types::Int16Type>::new(root, sample)))
+                }
+                DataType::Decimal128(precision, scale) => {
+                    Box::new(Folding(variance::DecimalVariance::new(root, sample, (*precision, *scale))))
+                }
                 DataType::Int32 => {
                     Box::new(Folding(variance::Variance::<types::Int32Type>::new(root, sample)))
                 }

@@ -1,0 +1,27 @@
+-- order: ordered
+SELECT MIN(ti), MAX(ti), MIN(si), MAX(si), MIN(b), MAX(b), MIN(fl), MAX(fl), MIN(big), MAX(big) FROM Types;
+SELECT MIN(dt), MAX(dt), MIN(tm), MAX(tm), MIN(t0), MAX(t0), MIN(t6), MAX(t6), MIN(l), MAX(l) FROM Types;
+SELECT MIN(flag), MAX(flag), MIN(k), MAX(k) FROM Types;
+SELECT MIN(ts), MAX(ts) FROM Types;
+SELECT SUM(ti), SUM(si), SUM(b), SUM(fl), SUM(big) FROM Types WHERE ti < 100;
+SELECT AVG(ti), AVG(si), AVG(b), AVG(big), AVG(d) FROM Types WHERE ti < 100;
+SELECT STDDEV_POP(ti), STDDEV_SAMP(si), VAR_POP(b), VAR_SAMP(fl) FROM Types WHERE ti BETWEEN 0 AND 100;
+SELECT STDDEV_POP(d), STDDEV_SAMP(d), VAR_POP(d), VAR_SAMP(d), VARIANCE(d) FROM Types;
+SELECT STDDEV_POP(f), STDDEV_SAMP(f), VAR_POP(f), VAR_SAMP(f) FROM Types WHERE f < 100;
+SELECT STDDEV_POP(big), VAR_SAMP(big) FROM Types WHERE big < 100;
+SELECT ARRAY_AGG(dt), ARRAY_AGG(d), ARRAY_AGG(flag) FROM Types WHERE k = 'a';
+SELECT COLLECT(dt), COLLECT(t0) FROM Types WHERE k = 'b';
+SELECT COUNT(a), COUNT(m), COUNT(r), COUNT(bs), COUNT(DISTINCT dt), COUNT(DISTINCT d), COUNT(DISTINCT l) FROM Types;
+SELECT COUNT(DISTINCT k), COUNT(DISTINCT flag), COUNT(DISTINCT ti) FROM Types;
+SELECT COUNT(k, flag), COUNT(DISTINCT k, flag) FROM Types;
+SELECT MIN(a) FROM Types;
+SELECT SUM(k) FROM Types;
+SELECT SUM(dt) FROM Types;
+SELECT LISTAGG(i) FROM Types;
+SELECT LISTAGG(k, t6) FROM Types;
+SELECT STDDEV_POP(k) FROM Types;
+SELECT AVG(flag) FROM Types;
+SELECT AVG(fl) FROM Types WHERE ti = 1;
+SELECT MIN(n), MAX(n), MIN(d), MAX(d) FROM (SELECT k, MAX(dt) AS d, MIN(l) AS n FROM Types GROUP BY k);
+SELECT MIN(n), MAX(n), MIN(d), MAX(d) FROM (SELECT k, LAST_VALUE(flag) AS d, MAX(tm) AS n FROM Types GROUP BY k);
+SELECT MIN(n), MAX(n), MIN(d), MAX(d) FROM (SELECT k, LAST_VALUE(f) AS d, MIN(t6) AS n FROM Types GROUP BY k);

@@ -1,0 +1,28 @@
+-- order: ordered
+SELECT k, flag, COUNT(*) AS n FROM Mixed WHERE k = 'a' GROUP BY GROUPING SETS ((k), (flag), ());
+SELECT k, flag, COUNT(*) AS n, SUM(i) AS s FROM Mixed WHERE i < 100 GROUP BY ROLLUP (k, flag);
+SELECT k, flag, COUNT(*) AS n, GROUPING(k) AS gk, GROUPING(flag) AS gf, GROUPING_ID(k, flag) AS g, GROUP_ID() AS d FROM Mixed WHERE i < 100 GROUP BY CUBE (k, flag);
+-- order: sorted
+SELECT k, SUM(i) AS s FROM Mixed WHERE i < 100 GROUP BY GROUPING SETS ((k), ()) HAVING SUM(i) > 3;
+SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k, GROUPING SETS ((flag), (t));
+SELECT k, flag, t, COUNT(*) AS n FROM Mixed GROUP BY k, ROLLUP (flag, t);
+SELECT k, flag, COUNT(*) AS n FROM Mixed GROUP BY ROLLUP (k), CUBE (flag);
+SELECT k, flag, t, COUNT(*) AS n FROM Mixed WHERE k = 'a' GROUP BY CUBE (k, flag, t);
+SELECT k, flag, t, COUNT(*) AS n FROM Mixed GROUP BY GROUPING SETS (ROLLUP (k, flag), CUBE (t));
+SELECT k, flag, COUNT(*) AS n FROM Mixed GROUP BY ROLLUP ((k, flag), i);
+SELECT k, SUM(k2) AS s FROM (SELECT k, i AS k2 FROM Mixed WHERE i < 100) GROUP BY CUBE (k);
+SELECT i, SUM(i) AS s, COUNT(i) AS n FROM Mixed WHERE i < 100 GROUP BY GROUPING SETS ((i), ());
+SELECT k, COUNT(DISTINCT flag) AS n FROM Mixed GROUP BY GROUPING SETS ((k), ());
+SELECT UPPER(k) AS u, COUNT(*) AS n FROM Mixed GROUP BY GROUPING SETS ((UPPER(k)), ());
+SELECT COUNT(*) AS n FROM Mixed GROUP BY GROUPING SETS ((k), (flag));
+SELECT n, COUNT(*) FROM (SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k) GROUP BY GROUPING SETS ((n), ());
+SELECT k, COUNT(*) FILTER (WHERE flag) AS n, MAX(t) FROM Mixed GROUP BY CUBE (k);
+SELECT k, CASE WHEN GROUPING(k) = 1 THEN 'all' ELSE k END AS label, COUNT(*) FROM Mixed GROUP BY ROLLUP (k);
+SELECT COUNT(*) FROM Mixed GROUP BY ();
+SELECT COUNT(*), SUM(i) FROM Mixed WHERE i > 100000000000 GROUP BY ();
+SELECT k, COUNT(*) FROM Mixed GROUP BY GROUPING SETS ((k));
+SELECT GROUPING(k) FROM Mixed GROUP BY k;
+SELECT GROUPING(flag), COUNT(*) FROM Mixed GROUP BY ROLLUP (k);
+SELECT DISTINCT k, GROUPING_ID(k) FROM Mixed GROUP BY ROLLUP (k);
+SELECT GROUPING_ID(flag, k), COUNT(*) FROM Mixed GROUP BY CUBE (k, flag);
+SELECT k, COUNT(*) FROM Mixed GROUP BY GROUPING SETS ((), ());

@@ -1,0 +1,21 @@
+-- order: ordered
+-- parallelism: 1 (two exchanges in a row: the order of arrival decides some of these)
+CREATE TEMPORARY TABLE Changes (id INT, g STRING, x INT, y DECIMAL(3, 2), t STRING) WITH ('connector' = 'filesystem', 'path' = '${DATA}/steps.csv', 'format' = 'csv', 'csv.null-literal' = '');
+CREATE TEMPORARY VIEW Steps AS SELECT g, LAST_VALUE(x) AS x, LAST_VALUE(y) AS y, LAST_VALUE(t) AS t FROM Changes GROUP BY id, g;
+SELECT g, FIRST_VALUE(x), LAST_VALUE(x), COUNT(x), SUM(x), AVG(x), MIN(x), MAX(x) FROM Steps GROUP BY g;
+SELECT g, LISTAGG(t), LISTAGG(t, '; ') FROM Steps GROUP BY g;
+SELECT g, COLLECT(x) FROM Steps WHERE x = 10 OR x = 7 GROUP BY g;
+SELECT g, ARRAY_AGG(x) FROM Steps GROUP BY g;
+SELECT g, SUM(y), AVG(y), MIN(y), MAX(y) FROM Steps GROUP BY g;
+SELECT g, STDDEV_POP(x), STDDEV_SAMP(x), VAR_POP(x), VAR_SAMP(x), VARIANCE(x), STDDEV(x) FROM Steps GROUP BY g;
+SELECT g, COUNT(DISTINCT x), SUM(DISTINCT x), COUNT(DISTINCT x) FILTER (WHERE y > 1) FROM Steps GROUP BY g;
+SELECT g, COUNT(DISTINCT x) FILTER (WHERE y > 1), COUNT(DISTINCT x) FILTER (WHERE y < 5), COUNT(*) FILTER (WHERE x > 7) FROM Steps GROUP BY g;
+SELECT g, MIN(t), MAX(t), FIRST_VALUE(t), LAST_VALUE(t) FROM Steps GROUP BY g;
+SELECT LISTAGG(DISTINCT t), COUNT(DISTINCT g), AVG(DISTINCT x) FROM Steps;
+SELECT g, ARRAY_AGG(DISTINCT x) FROM Steps GROUP BY g;
+SELECT LISTAGG(DISTINCT t, '-') FROM Steps;
+SELECT FIRST_VALUE(DISTINCT x), LAST_VALUE(DISTINCT x) FROM Steps;
+SELECT g, SUM0(x) FROM Steps GROUP BY g;
+SELECT "$SUM0"(x) FROM Steps;
+SELECT APPROX_COUNT_DISTINCT(x) FROM Steps;
+SELECT g, STDDEV_POP(y), STDDEV_SAMP(y), VAR_POP(y), VAR_SAMP(y) FROM Steps GROUP BY g;
