@@ -486,5 +486,21 @@ fn rows_taken_back_leave_their_windows_and_windows_without_rows_are_not_told() {
         told.push_str(&format!("{spec}\n{}", h.end().take()));
         assert_eq!(h.status().open_windows, 0);
     }
-    expect![[""]].assert_eq(&told);
+    expect![[r#"
+        TUMBLE(size=[10 min])
+        +I a 1 7 2 2 00:00:00 00:10:00
+        +I c 1 NULL 0 NULL 00:00:00 00:10:00
+        HOP(size=[10 min], slide=[5 min])
+        +I a 1 7 2 2 00:00:00 00:10:00
+        +I c 1 NULL 0 NULL 00:00:00 00:10:00
+        +I a 2 7 2 2 00:05:00 00:15:00
+        +I c 1 NULL 0 NULL 00:05:00 00:15:00
+        CUMULATE(max_size=[10 min], step=[5 min])
+        +I a 1 7 2 2 00:00:00 00:10:00
+        +I c 1 NULL 0 NULL 00:00:00 00:10:00
+        SESSION(gap=[4 min])
+        +I a 2 7 2 2 00:06:00 00:11:00
+        +I c 1 NULL 0 NULL 00:08:00 00:12:00
+    "#]]
+    .assert_eq(&told);
 }
