@@ -256,6 +256,8 @@ impl Runner {
             connector: self.session.table_option(&parts, "connector").unwrap_or_default(),
             rows: source.rows,
             bytes: source.bytes,
+            commits_succeeded: source.commits_succeeded,
+            commits_failed: source.commits_failed,
             lag: source.lag,
             watermark_ms: source.splits.iter().filter_map(|s| s.watermark).min().map(|w| w.0),
         }

@@ -183,6 +183,10 @@ pub struct Source {
     pub rows: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Commits of Kafka offsets that worked.
+    pub commits_succeeded: u64,
+    /// Commits of Kafka offsets that did not.
+    pub commits_failed: u64,
     /// How far behind the end, in the connector's unit; -1 if unknown.
     pub lag: i64,
     /// The least watermark of its splits, in milliseconds.

@@ -118,8 +118,20 @@ fn group_offsets_come_from_completed_checkpoints() {
     let splits = scan.reader.snapshot();
     scan.reader.checkpointed(&splits).unwrap();
     scan.until(9).unwrap();
+    let begin = Instant::now();
+    while scan.metrics.commits_succeeded.load(Ordering::Relaxed) == 0 {
+        assert!(begin.elapsed() < PATIENCE, "the commit is not counted");
+        scan.step().unwrap();
+    }
+    assert_eq!(scan.metrics.commits_failed.load(Ordering::Relaxed), 0);
     drop(scan);
     assert_eq!(by_group.rows().unwrap(), rows(6, 9));
+    // What a checkpoint holds goes before what the group has committed.
+    let (source, schema) = by_group.source().unwrap();
+    let mut restored =
+        Scan::of(source, schema, &[Split { position: r#"{"offset":2}"#.into(), ..splits[0].clone() }])
+            .unwrap();
+    assert_eq!(restored.until(7).unwrap(), rows(2, 9));
     let bounded =
         Table::new(&topic).with("properties.group.id", &group).with("scan.bounded.mode", "group-offsets");
     assert_eq!(bounded.rows().unwrap(), rows(0, 6));

@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,12 @@ pub(super) struct At {
 
 /// What the client said went wrong, from its own threads.
 #[derive(Debug, Default)]
-pub(super) struct Events(Mutex<Trouble>);
+pub(super) struct Events {
+    trouble: Mutex<Trouble>,
+    /// Commits of offsets that worked and that did not, since they were asked for.
+    committed: AtomicU64,
+    not_committed: AtomicU64,
+}
 
 #[derive(Debug, Default, Clone)]
 pub(super) struct Trouble {
@@ -49,7 +55,7 @@ pub(super) struct Trouble {
 
 impl Events {
     fn state(&self) -> MutexGuard<'_, Trouble> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, code: c_int, reason: &str) {
@@ -121,6 +127,25 @@ unsafe extern "C" fn on_error(
     events.note(code, &reason.to_string_lossy());
 }
 
+/// Called by librdkafka, on the thread that serves the queue.
+unsafe extern "C" fn on_commit(
+    _: *mut sys::rd_kafka_t,
+    error: RDKafkaRespErr,
+    _: *mut sys::rd_kafka_topic_partition_list_t,
+    opaque: *mut c_void,
+) {
+    if opaque.is_null() {
+        return;
+    }
+    // SAFETY: `opaque` is the context that `Client::new` set, which lives as long as the client.
+    let events = unsafe { &*opaque.cast::<Events>() };
+    let counter = match error {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => &events.committed,
+        _ => &events.not_committed,
+    };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 impl Consumer {
     /// A client for the properties. It connects in the background.
     ///
@@ -131,6 +156,7 @@ impl Consumer {
         // SAFETY: the configuration is ours until `Client::new` takes it; the callback fits the opaque set there.
         unsafe {
             sys::rd_kafka_conf_set_error_cb(native.ptr(), Some(on_error));
+            sys::rd_kafka_conf_set_offset_commit_cb(native.ptr(), Some(on_commit));
             sys::rd_kafka_conf_set_log_cb(native.ptr(), None);
         }
         let client = Client::new(&config, native, RDKafkaType::RD_KAFKA_CONSUMER, Events::default())
@@ -274,7 +300,14 @@ impl Consumer {
         )
     }
 
-    /// Commits offsets in the background. Only shows progress, so failures are not reported.
+    /// Commits that worked and that did not since this was last called.
+    pub(super) fn commits(&self) -> (u64, u64) {
+        let events = self.client.context();
+        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        (take(&events.committed), take(&events.not_committed))
+    }
+
+    /// Commits offsets in the background. Only shows progress, so failures are counted and not reported.
     pub(super) fn commit(&self, partitions: &[At]) -> Result<()> {
         let list = raw_list(partitions).map_err(|e| Error::internal(format!("Kafka partitions: {e}.")))?;
         // SAFETY: client and list are alive; the list is copied.

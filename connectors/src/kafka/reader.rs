@@ -386,6 +386,9 @@ impl KafkaReader {
             return;
         }
         self.lag_at_ms = now;
+        let (succeeded, failed) = self.consumer.commits();
+        self.metrics.commits_succeeded.fetch_add(succeeded, Ordering::Relaxed);
+        self.metrics.commits_failed.fetch_add(failed, Ordering::Relaxed);
         let behind = self.partitions.iter().filter(|p| !p.finished).filter_map(|p| {
             let end = self.consumer.known_end(&p.topic, p.number)?;
             Some((p.stop.map_or(end, |s| s.min(end)) - p.position).max(0))

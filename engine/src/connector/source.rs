@@ -189,6 +189,10 @@ pub struct Metrics {
     pub late: AtomicU64,
     /// Requests that the outside refused because of its limits, and that were tried again.
     pub throttled: AtomicU64,
+    /// Commits of offsets for others to see that worked.
+    pub commits_succeeded: AtomicU64,
+    /// Commits of offsets for others to see that did not.
+    pub commits_failed: AtomicU64,
     /// How far behind the end reading is, in milliseconds (Kinesis) or records (Kafka); -1 unknown.
     pub lag: AtomicI64,
 }

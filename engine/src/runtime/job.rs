@@ -326,6 +326,10 @@ pub struct SourceProgress {
     pub rows: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Commits of offsets for others to see that worked.
+    pub commits_succeeded: u64,
+    /// Those that did not.
+    pub commits_failed: u64,
     /// How far behind the end, -1 if unknown.
     pub lag: i64,
     /// Its splits, where the table has a watermark.

@@ -130,6 +130,8 @@ impl JobMetrics {
                 table: state.table.clone(),
                 rows: state.rows,
                 bytes: load(&source.connector.bytes),
+                commits_succeeded: load(&source.connector.commits_succeeded),
+                commits_failed: load(&source.connector.commits_failed),
                 lag: source.connector.lag.load(Ordering::Relaxed),
                 splits: if state.has_watermark {
                     state.splits.iter().map(split_progress).collect()
