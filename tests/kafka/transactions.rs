@@ -359,3 +359,27 @@ fn transactions_work_over_tls_with_scram() {
     let error = text(&recover(&sink, &prepared).unwrap_err());
     assert!(error.contains("certificate"), "{error}");
 }
+
+#[test]
+fn a_bounded_job_publishes_all_at_its_end_with_and_without_checkpoints() {
+    for interval in ["0", "200 ms"] {
+        let topic = topic("txn-bounded", 1);
+        let folder = tempfile::tempdir().unwrap();
+        let sql = format!(
+            "SET 'execution.checkpointing.interval' = '{interval}';
+             SET 'state.checkpoints.dir' = 'file://{}';
+             CREATE TABLE numbers (a BIGINT, b STRING) WITH ('connector' = 'datagen', 'number-of-rows' = '3',
+                'rows-per-second' = '4', 'fields.a.kind' = 'sequence', 'fields.a.start' = '1', 'fields.a.end' = '3',
+                'fields.b.length' = '1');
+             CREATE TABLE t (a BIGINT, b STRING) WITH ('connector' = 'kafka', 'topic' = '{topic}', 'format' = 'json',
+                'properties.bootstrap.servers' = '{}', 'sink.delivery-guarantee' = 'exactly-once',
+                'sink.transactional-id-prefix' = '{topic}', 'properties.transaction.timeout.ms' = '600000');
+             INSERT INTO t SELECT a, 'x' || CAST(a AS STRING) FROM numbers;",
+            folder.path().display(),
+            brokers()
+        );
+        let answers = tests::Runner::new().run(&sql);
+        assert!(answers.is_empty(), "{answers:?}");
+        assert_eq!(committed(&topic), lines(&[1, 2, 3]), "checkpoints every {interval}");
+    }
+}
