@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of blocks that the database keeps in memory.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Bytes that a store's tree gathers in memory before it writes them out.
-const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Least and most bytes that a store's tree gathers in memory before it writes them out.
+const MEMTABLE_BYTES: (u64, u64) = (1 << 19, 8 << 20);
 /// Bytes of the database's journal, which is never read: the least it can be set to.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Bytes of a block of keys and states, read as one.
@@ -125,10 +125,10 @@ impl Disk {
         Ok(Self { database, directory, stores: AtomicU64::new(0) })
     }
 
-    fn tree(&self, name: &str) -> Result<Keyspace> {
+    fn tree(&self, name: &str, memtable_bytes: u64) -> Result<Keyspace> {
         let options = || {
             KeyspaceCreateOptions::default()
-                .max_memtable_size(MEMTABLE_BYTES)
+                .max_memtable_size(memtable_bytes)
                 .manual_journal_persist(true)
                 .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
                 .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
@@ -233,11 +233,13 @@ impl Spill {
         budget: usize,
     ) -> Result<Self> {
         let number = disk.stores.fetch_add(1, Ordering::Relaxed);
-        let tree = |kind: &str| disk.tree(&format!("{number}-{name}-{kind}"));
+        // The more stores there are, the less each of them may gather.
+        let bytes = (2 * MEMTABLE_BYTES.1 / (number + 1)).clamp(MEMTABLE_BYTES.0, MEMTABLE_BYTES.1);
+        let tree = |kind: &str, bytes| disk.tree(&format!("{number}-{name}-{kind}"), bytes);
         let bits = (budget as u64 / 8).next_power_of_two().clamp(1 << 16, FILTER_BITS);
         Ok(Self {
-            groups: tree("groups")?,
-            changed: [tree("changed-0")?, tree("changed-1")?],
+            groups: tree("groups", bytes)?,
+            changed: [tree("changed-0", bytes / 4)?, tree("changed-1", bytes / 4)?],
             filter: Bits::default(),
             filter_mask: bits - 1,
             keys: converter(key_types)?,

@@ -14,13 +14,15 @@ use std::collections::btree_map::Entry;
 pub(super) struct Extremum<V: Value, const MAX: bool> {
     codec: Codec,
     best: Vec<Option<V::Owned>>,
+    /// Bytes of all of them on the heap.
+    heap: usize,
 }
 
 impl<V: Value, const MAX: bool> Extremum<V, MAX> {
     const BETTER: Ordering = if MAX { Ordering::Greater } else { Ordering::Less };
 
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, best: Vec::new() }
+        Self { codec, best: Vec::new(), heap: 0 }
     }
 }
 
@@ -40,7 +42,9 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
     fn add(&mut self, group: usize, input: &V::Array, row: usize) {
         let best = &mut self.best[group];
         if best.as_ref().is_none_or(|b| V::compare(input, row, b) == Self::BETTER) {
-            *best = Some(V::own(input, row));
+            let new = V::own(input, row);
+            self.heap += V::heap(&new);
+            self.heap -= best.replace(new).as_ref().map_or(0, V::heap);
         }
     }
 
@@ -49,7 +53,7 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
     }
 
     fn clear(&mut self, group: usize) {
-        self.best[group] = None;
+        self.heap -= self.best[group].take().as_ref().map_or(0, V::heap);
     }
 
     fn output(&self, capacity: usize) -> V::Builder {
@@ -80,7 +84,7 @@ impl<V: Value, const MAX: bool> Fold for Extremum<V, MAX> {
     }
 
     fn size(&self) -> usize {
-        self.best.len() * (size_of::<Option<V::Owned>>() + V::HEAP)
+        self.best.len() * size_of::<Option<V::Owned>>() + self.heap
     }
 }
 

@@ -11,11 +11,13 @@ use std::collections::VecDeque;
 pub(super) struct FirstLast<V: Value, const LAST: bool> {
     codec: Codec,
     values: Vec<Option<V::Owned>>,
+    /// Bytes of all of them on the heap.
+    heap: usize,
 }
 
 impl<V: Value, const LAST: bool> FirstLast<V, LAST> {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, values: Vec::new() }
+        Self { codec, values: Vec::new(), heap: 0 }
     }
 }
 
@@ -36,7 +38,9 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     fn add(&mut self, group: usize, input: &V::Array, row: usize) {
         let value = &mut self.values[group];
         if LAST || value.is_none() {
-            *value = Some(V::own(input, row));
+            let new = V::own(input, row);
+            self.heap += V::heap(&new);
+            self.heap -= value.replace(new).as_ref().map_or(0, V::heap);
         }
     }
 
@@ -45,7 +49,7 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     }
 
     fn clear(&mut self, group: usize) {
-        self.values[group] = None;
+        self.heap -= self.values[group].take().as_ref().map_or(0, V::heap);
     }
 
     fn output(&self, capacity: usize) -> V::Builder {
@@ -75,7 +79,7 @@ impl<V: Value, const LAST: bool> Fold for FirstLast<V, LAST> {
     }
 
     fn size(&self) -> usize {
-        self.values.len() * (size_of::<Option<V::Owned>>() + V::HEAP)
+        self.values.len() * size_of::<Option<V::Owned>>() + self.heap
     }
 }
 

@@ -12,6 +12,9 @@ use std::cmp::Ordering;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+/// Bytes that an allocation takes besides what is asked for, about.
+const ALLOCATION_BYTES: usize = 16;
+
 /// A physical form of values (see `column::Physical`).
 pub(super) trait Value: Send + 'static {
     /// A column of them.
@@ -20,12 +23,14 @@ pub(super) trait Value: Send + 'static {
     type Owned: Clone + Ord + Send;
     /// A column being made.
     type Builder;
-    /// Bytes that a value keeps on the heap, guessed: looking at each one would take too long.
+    /// Bytes that a value keeps on the heap besides itself, guessed where looking at each one would take too long.
     const HEAP: usize;
 
     fn array(array: &ArrayRef) -> Self::Array;
     fn is_null(array: &Self::Array, row: usize) -> bool;
     fn own(array: &Self::Array, row: usize) -> Self::Owned;
+    /// Bytes that `value` keeps on the heap.
+    fn heap(value: &Self::Owned) -> usize;
     fn compare(array: &Self::Array, row: usize, other: &Self::Owned) -> Ordering;
     fn builder(capacity: usize) -> Self::Builder;
     fn append(builder: &mut Self::Builder, value: Option<&Self::Owned>);
@@ -80,6 +85,11 @@ impl<T: ArrowPrimitiveType<Native: ArrowNativeTypeOp>> Value for Fixed<T> {
     }
 
     #[inline]
+    fn heap(_: &Self::Owned) -> usize {
+        0
+    }
+
+    #[inline]
     fn compare(array: &Self::Array, row: usize, other: &Self::Owned) -> Ordering {
         array.values()[row].compare(other.0)
     }
@@ -121,6 +131,10 @@ impl Value for Bytes {
 
     fn own(array: &BinaryArray, row: usize) -> Box<[u8]> {
         array.value(row).into()
+    }
+
+    fn heap(value: &Box<[u8]>) -> usize {
+        value.len() + ALLOCATION_BYTES
     }
 
     #[inline]

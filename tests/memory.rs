@@ -1,0 +1,62 @@
+//! State of ten times its memory budget, through the binary: the answer is right, memory stays near the budget, and
+//! no files are left.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Keys, each with a text of 400 bytes: about 40 MB of state.
+const KEYS: u64 = 90_000;
+/// What a process may take beside its budget, in KB.
+const BESIDE_KB: u64 = 200 << 10;
+
+fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.join("runnel")
+}
+
+fn peak_kb(status: &str) -> Option<u64> {
+    status.lines().find(|l| l.starts_with("VmHWM"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+fn an_aggregation_over_ten_times_the_budget() {
+    let temp = tempfile::tempdir().unwrap();
+    // Each key comes twice, the second time long after it has left memory.
+    let sql = format!(
+        "CREATE TEMPORARY TABLE numbers (id BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1000000000', \
+         'fields.id.kind' = 'sequence', 'fields.id.start' = '0', 'fields.id.end' = '{}'); \
+         SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT MOD(id, {KEYS}) AS k, COUNT(*) AS n, \
+         SUM(id) AS s, MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM numbers GROUP BY MOD(id, {KEYS})) GROUP BY n;",
+        2 * KEYS - 1
+    );
+    let child = Command::new(binary())
+        .args(["--memory", "4mb", "--output", "csv", "-D", "execution.runtime-mode=batch", "-e", &sql])
+        .env("RUNNEL_CATALOG", "memory")
+        .env("TMPDIR", temp.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("target/…/runnel: build with --workspace --bins");
+    let status = format!("/proc/{}/status", child.id());
+    let watch = std::thread::spawn(move || {
+        let mut peak = None;
+        while let Some(now) = std::fs::read_to_string(&status).ok().as_deref().and_then(peak_kb) {
+            peak = peak.max(Some(now));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        peak
+    });
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let sum = 2 * KEYS * (2 * KEYS - 1) / 2;
+    assert!(out.contains(&format!("2,{KEYS},{sum},400")), "{out}{err}");
+    if let Some(peak) = watch.join().unwrap() {
+        assert!(peak < (4 << 10) + BESIDE_KB, "{peak} KB");
+    }
+    let left: Vec<_> = std::fs::read_dir(temp.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
