@@ -3,7 +3,8 @@
 //! the same answer. `GOLDEN=joins/` runs only cases whose path holds that text.
 //!
 //! `-- order: ordered` compares changes in order (at parallelism 4: the folded table); `sorted` compares them as a
-//! set, since Flink fixes no order between keys; `materialized` compares the folded table. Column types are compared
+//! set, since Flink fixes no order between keys; `materialized` compares the folded table. `-- parallelism: 1` leaves
+//! the case out at parallelism 4. Column types are compared
 //! without lengths of CHAR and VARCHAR, nullability and time attributes.
 
 use engine::message::RowKind;
@@ -135,7 +136,8 @@ fn trimmed(answer: Answer) -> Answer {
 
 fn check(folder: &Path, path: &Path, how: How, failures: &mut Vec<String>) {
     let case = std::fs::read_to_string(path).unwrap();
-    if parallelism > 1 && case.contains("-- parallelism: 1") {
+    // With ties between keys the answer depends on which key's rows come first.
+    if !matches!(how, How::Straight(1) | How::Recovered(1, 1)) && case.contains("-- parallelism: 1\n") {
         return;
     }
     let tables = std::fs::read_to_string(folder.join("tables.sql")).unwrap();

@@ -87,6 +87,8 @@ options! {
     "table.exec.mini-batch.enabled" = "false", Boolean, "Whether unwindowed aggregates tell changes batch by batch instead of row by row.";
     "table.exec.mini-batch.size" = "-1", Text, "Most rows in a mini-batch.";
     "table.exec.sink.not-null-enforcer" = "error", Choice(&["error", "drop"]), "What a NULL in a NOT NULL column of a sink does.";
+    "table.exec.sink.upsert-materialize" = "AUTO", Choice(&["AUTO", "FORCE", "NONE"]), "Whether a sink whose key is not that of the changes gets the last row of each key.";
+    "table.exec.source.cdc-events-duplicate" = "false", Boolean, "Whether sources of changes with a primary key may tell a change twice.";
     "table.exec.source.idle-timeout" = "0 ms", Duration, "A split without rows for this long no longer holds back watermarks; 0 is off.";
     "table.exec.state.ttl" = "0 ms", Duration, "Keyed state that was not touched for this long may be forgotten; 0 keeps it.";
     "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";

@@ -12,6 +12,7 @@ use engine::connector::{
     Assignment, Boundedness, Enumerator, Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split,
 };
 use engine::error::{Error, Result};
+use engine::message::RowKind;
 use serde_json::json;
 use std::collections::HashSet;
 use std::fs::File;
@@ -320,7 +321,7 @@ impl FileReader {
     }
 
     /// Reads the next records of file `i`; `None` at its end.
-    fn read(&mut self, i: usize) -> Result<Option<RecordBatch>> {
+    fn read(&mut self, i: usize) -> Result<Option<(RecordBatch, Option<Arc<[RowKind]>>)>> {
         if self.files[i].file.is_none() {
             let contents = self.open(&self.files[i].path, self.files[i].offset)?;
             self.files[i].file = Some(contents);
@@ -383,7 +384,8 @@ impl FileReader {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(Some(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?))
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
+        Ok(Some((batch, decoded.kinds)))
     }
 }
 
@@ -484,9 +486,9 @@ impl Reader for FileReader {
             self.next = i + 1;
             match self.read(i)? {
                 None => return Ok(Poll::Finished(self.files.remove(i).id)),
-                Some(batch) if batch.num_rows() == 0 => {}
-                Some(batch) => {
-                    return Ok(Poll::Rows { split: self.files[i].id.clone(), batch, kinds: None });
+                Some((batch, _)) if batch.num_rows() == 0 => {}
+                Some((batch, kinds)) => {
+                    return Ok(Poll::Rows { split: self.files[i].id.clone(), batch, kinds });
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! that a table's options name.
 
 pub(crate) mod calendar;
+mod change_json;
 mod column;
 mod csv;
 pub(crate) mod java;
@@ -80,7 +81,7 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats of this build.
-pub const FORMATS: &[&dyn Format] = &[&csv::Csv, &json::Json, &raw::Raw];
+pub const FORMATS: &[&dyn Format] = &[&csv::Csv, &json::Json, &change_json::DEBEZIUM, &change_json::OGG, &raw::Raw];
 
 /// The format called `name`.
 ///

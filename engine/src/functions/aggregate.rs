@@ -50,6 +50,8 @@ const WINDOWS: &[(&str, Rule)] = &[
     ("LAG", neighbour),
     ("LEAD", neighbour),
     ("NTH_VALUE", neighbour),
+    ("FIRST_VALUE", same),
+    ("LAST_VALUE", same),
 ];
 
 /// All aggregates, by Flink's name.

@@ -7,25 +7,36 @@
 
 mod aggregates;
 mod calc;
+mod changelog_normalize;
+mod deduplicate;
+mod drop_update_before;
 mod expand;
 mod group_aggregate;
 mod interval_join;
 mod join_condition;
 mod join_rows;
+mod kept_rows;
 mod limit;
 mod local_time;
+mod over;
+mod over_batch;
 mod regular_join;
+mod row_codec;
 pub(crate) mod rows;
 mod segments;
 mod session_aggregate;
 mod sessions;
 mod slice_aggregate;
 mod snapshots;
+mod sort;
+mod top_n;
 mod union;
+mod upsert_materialize;
 mod values;
 mod window_aggregate;
 mod window_join;
 mod window_table;
+mod window_top_n;
 
 #[cfg(test)]
 mod testing;
@@ -33,16 +44,24 @@ mod testing;
 mod tests;
 
 pub use calc::Calc;
+pub use changelog_normalize::ChangelogNormalize;
+pub use deduplicate::Deduplicate;
+pub use drop_update_before::DropUpdateBefore;
 pub use expand::Expand;
 pub use group_aggregate::GroupAggregate;
 pub use interval_join::IntervalJoin;
 pub use limit::Limit;
+pub use over::over;
 pub use regular_join::RegularJoin;
+pub use sort::Sort;
+pub use top_n::TopN;
 pub use union::Union;
+pub use upsert_materialize::UpsertMaterialize;
 pub use values::Values;
 pub use window_aggregate::WindowAggregate;
 pub use window_join::WindowJoin;
 pub use window_table::WindowTable;
+pub use window_top_n::WindowTopN;
 
 use crate::error::Result;
 use crate::message::ChangeBatch;

@@ -1,5 +1,6 @@
 //! `StreamPlan`: the graph of operators, with all that the runtime needs to build them.
 
+use super::ordered::{DeduplicateNode, OverNode, SortNode, TopNNode, WindowTopNNode};
 use super::{ChangelogMode, Partitioning};
 use crate::connector::{Sink, Source};
 use crate::time::WindowSpec;
@@ -80,6 +81,22 @@ pub enum NodeKind {
     IntervalJoin(IntervalJoinNode),
     /// `LIMIT`/`OFFSET`: the first rows that come. Parallelism 1.
     Limit(LimitNode),
+    /// The first rows of each partition in an order, as a changelog.
+    TopN(TopNNode),
+    /// The first or last row of each key by time.
+    Deduplicate(DeduplicateNode),
+    /// The first rows of each window and partition.
+    WindowTopN(WindowTopNNode),
+    /// Rows in an order.
+    Sort(SortNode),
+    /// Functions over the neighbours of each row (OVER).
+    Over(OverNode),
+    /// Updates by key to a changelog with whole rows.
+    ChangelogNormalize(ChangelogNormalizeNode),
+    /// Leaves `-U` out, or makes it `-D`, for who goes by key.
+    DropUpdateBefore(DropUpdateBeforeNode),
+    /// The last row of each key of the sink, of rows that have another key.
+    UpsertMaterialize(UpsertMaterializeNode),
     /// Writes to a table or to the caller.
     Sink(SinkNode),
 }
@@ -97,6 +114,8 @@ pub struct SourceNode {
     /// Computed columns: expressions over `projection` that give the node's schema. `None` if the
     /// projection is the schema.
     pub computed: Option<Vec<Arc<dyn PhysicalExpr>>>,
+    /// Columns of the table's primary key in the node's output; empty if there is none or not all of it is read.
+    pub primary_key: Vec<usize>,
     /// Event time of the table, if declared.
     pub watermark: Option<WatermarkStrategy>,
 }
@@ -361,6 +380,29 @@ pub struct LimitNode {
     pub fetch: Option<u64>,
 }
 
+/// Updates and deletes by key become a changelog with `-U`; repeated changes are told once.
+#[derive(Debug, Clone)]
+pub struct ChangelogNormalizeNode {
+    /// Columns of the key.
+    pub keys: Vec<usize>,
+}
+
+/// What becomes of `-U` on the way to one who goes by key.
+#[derive(Debug, Clone, Copy)]
+pub struct DropUpdateBeforeNode {
+    /// It becomes `-D`: the `+U` that belongs to it may have been filtered out. Otherwise it is left out.
+    pub as_delete: bool,
+}
+
+/// Keeps all rows of each key of a sink whose key is not that of the changes, and tells the last one.
+#[derive(Debug, Clone)]
+pub struct UpsertMaterializeNode {
+    /// Columns of the sink's key.
+    pub keys: Vec<usize>,
+    /// Key of the changes, by which a row is found that is taken back; empty where there is none: all columns.
+    pub upsert_key: Vec<usize>,
+}
+
 /// A table or the caller being written to.
 #[derive(Debug, Clone)]
 pub struct SinkNode {
@@ -368,6 +410,8 @@ pub struct SinkNode {
     pub table: String,
     /// The connector's writing half.
     pub sink: Arc<dyn Sink>,
+    /// Columns of the table's primary key; empty without one.
+    pub primary_key: Vec<usize>,
     /// Columns declared NOT NULL: a null there is an error, or drops the row.
     pub not_null: Vec<usize>,
     /// `table.exec.sink.not-null-enforcer` = `DROP`.

@@ -2,12 +2,18 @@
 
 mod changelog;
 mod graph;
+mod ordered;
 mod partitioning;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, NodeId, NodeKind, OperatorId,
-    RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TimeAttribute, ValuesNode, WatermarkStrategy,
-    WindowAggregateNode, WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
+    AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey,
+    JoinType, LimitNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan,
+    TimeAttribute, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode,
+    WindowProperty, WindowTableNode,
+};
+pub use ordered::{
+    DeduplicateNode, Frame, FrameBound, OverCall, OverNode, RankEnd, SortColumn, SortNode, TopNNode, TopNStrategy,
+    WindowTopNNode,
 };
 pub use partitioning::Partitioning;

@@ -22,6 +22,14 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::RegularJoin(_) => "Join",
         NodeKind::IntervalJoin(_) => "IntervalJoin",
         NodeKind::Limit(_) => "Limit",
+        NodeKind::TopN(_) => "Rank",
+        NodeKind::Deduplicate(_) => "Deduplicate",
+        NodeKind::WindowTopN(_) => "WindowRank",
+        NodeKind::Sort(_) => "Sort",
+        NodeKind::Over(_) => "OverAggregate",
+        NodeKind::ChangelogNormalize(_) => "ChangelogNormalize",
+        NodeKind::DropUpdateBefore(_) => "DropUpdateBefore",
+        NodeKind::UpsertMaterialize(_) => "SinkUpsertMaterialize",
         NodeKind::Sink(_) => "Sink",
         #[allow(unreachable_patterns, reason = "other rooms add operators")]
         _ => "Operator",
@@ -243,6 +251,15 @@ pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
 fn grows(node: &StreamNode) -> Option<&'static str> {
     match &node.kind {
         NodeKind::GroupAggregate(a) if !a.keys.is_empty() => Some("state grows with every new key"),
+        NodeKind::TopN(n) if n.strategy == crate::plan::TopNStrategy::Retract => {
+            Some("state grows with every row that is not taken back")
+        }
+        NodeKind::TopN(n) if !n.partition.is_empty() => Some("state grows with every new key"),
+        NodeKind::Deduplicate(_) => Some("state grows with every new key"),
+        NodeKind::UpsertMaterialize(_) | NodeKind::ChangelogNormalize(_) => {
+            Some("state grows with every new key")
+        }
+        NodeKind::Sort(n) if n.time.is_none() && n.fetch.is_none() => Some("all rows are kept until the end"),
         NodeKind::GroupAggregate(a) if a.aggregates.iter().any(|c| c.distinct) => {
             Some("state grows with every new value")
         }

@@ -284,12 +284,18 @@ fn is_operator(name: &str) -> bool {
 
 /// Whether the call is COUNT(*): DataFusion counts a constant.
 pub(super) fn counts_rows(call: &datafusion_expr::expr::AggregateFunction) -> bool {
-    call.func.name().eq_ignore_ascii_case("count")
-        && match call.params.args.as_slice() {
-            [] => true,
-            [Expr::Literal(value, _)] => !value.is_null() && !call.params.distinct,
-            _ => false,
-        }
+    call.func.name().eq_ignore_ascii_case("count") && counts_rows_of(&call.params.args, call.params.distinct)
+}
+
+/// Whether COUNT of `args` counts rows.
+pub(super) fn counts_rows_of(args: &[Expr], distinct: bool) -> bool {
+    match args {
+        [] => true,
+        #[expect(deprecated, reason = "how DataFusion binds COUNT(*) OVER")]
+        [Expr::Wildcard { .. }] => true,
+        [Expr::Literal(value, _)] => !value.is_null() && !distinct,
+        _ => false,
+    }
 }
 
 fn type_name(field: &Field) -> String {

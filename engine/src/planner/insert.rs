@@ -128,7 +128,9 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
         .project(exprs)
         .and_then(|b| b.build())
         .map_err(|e| translate(e, &[]))?;
-    let target = SinkTarget { table: name.to_string(), sink, fields, is_table: true };
+    let key = table.definition.primary_key.as_ref().map(|k| k.columns.as_slice()).unwrap_or_default();
+    let primary_key = key.iter().filter_map(|k| fields.iter().position(|f| f.name() == k)).collect();
+    let target = SinkTarget { table: name.to_string(), sink, fields, primary_key, is_table: true };
     Ok(Bound { plan, table: name, target })
 }
 

@@ -4,6 +4,7 @@
 //! turns it into operators.
 
 mod chaining;
+mod changelog;
 mod diagnostics;
 mod explain;
 mod expressions;
@@ -107,7 +108,8 @@ pub fn plan_query(query: &Query, context: &PlannerContext<'_>, sink: Arc<dyn Sin
             .collect();
         lowered.fields = fields.iter().cloned().map(Arc::new).collect();
         let schema = Arc::new(Schema::new(fields.clone()));
-        let target = SinkTarget { table: CALLER.into(), sink, fields, is_table: false };
+        let target =
+            SinkTarget { table: CALLER.into(), sink, fields, primary_key: Vec::new(), is_table: false };
         let id = graph.sink(&lowered, target)?;
         let changelog = graph.node(id).changelog;
         Ok(planned(text, graph.finish(), schema, changelog, context))
@@ -135,6 +137,7 @@ pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<
                 table: std::mem::take(&mut target.table),
                 sink: Arc::clone(&target.sink),
                 fields: std::mem::take(&mut target.fields),
+                primary_key: std::mem::take(&mut target.primary_key),
                 is_table: true,
             };
             let fields = lowered.fields.iter().zip(&target.fields);

@@ -101,6 +101,7 @@ impl<'a> Resolver<'a> {
         rules::unsupported::check(&query.ast)?;
         let mut ast = query.ast.clone();
         crate::sql::desugar(&mut ast)?;
+        rules::frames::rewrite(&mut ast);
         rules::fetch::rewrite(&mut ast);
         rules::grouping_sets::prepare(&mut ast)?;
         rules::group_windows::prepare(&mut ast);

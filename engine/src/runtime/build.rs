@@ -18,8 +18,8 @@ use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, Wr
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
-    Calc, Expand, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator, RegularJoin, Union, Values,
-    WindowAggregate, WindowJoin, WindowTable,
+    Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator,
+    RegularJoin, Sort, TopN, Union, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
 use crate::time::Watermark;
@@ -50,6 +50,18 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::RegularJoin(n) => Box::new(RegularJoin::new(n, inputs, output)?),
         NodeKind::IntervalJoin(n) => Box::new(IntervalJoin::new(n, inputs, output)?),
         NodeKind::Limit(n) => Box::new(Limit::new(n, input()?, output)?),
+        NodeKind::TopN(n) => Box::new(TopN::new(n, input()?, output, node.changelog.update_before)?),
+        NodeKind::Deduplicate(n) => {
+            Box::new(Deduplicate::new(n, input()?, output, node.changelog.update_before)?)
+        }
+        NodeKind::WindowTopN(n) => Box::new(WindowTopN::new(n, input()?, output)?),
+        NodeKind::Sort(n) => Box::new(Sort::new(n, input()?, output)?),
+        NodeKind::DropUpdateBefore(n) => Box::new(DropUpdateBefore::new(n)),
+        NodeKind::Over(n) => over(n, input()?, output)?,
+        NodeKind::ChangelogNormalize(n) => {
+            Box::new(ChangelogNormalize::new(n, input()?, output, node.changelog.update_before)?)
+        }
+        NodeKind::UpsertMaterialize(n) => Box::new(UpsertMaterialize::new(n, input()?, output)?),
         NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Sink(_) => {
             return Err(Error::internal(format!("{} is no operator.", node.name)));
         }

@@ -310,6 +310,7 @@ impl PlanBuilder {
             source: Arc::new(source.clone()),
             projection: schema(),
             computed: None,
+            primary_key: vec![],
             watermark,
         };
         self.add("Source(orders)", NodeKind::Source(node), vec![], tasks)
@@ -383,7 +384,7 @@ impl PlanBuilder {
         partitioning: Partitioning,
         tasks: usize,
     ) {
-        let node = SinkNode { table: "out".into(), sink, not_null: vec![], drop_nulls: false };
+        let node = SinkNode { table: "out".into(), sink, primary_key: vec![], not_null: vec![], drop_nulls: false };
         let inputs = edges(vec![(from, partitioning)]);
         self.add("Sink(out)", NodeKind::Sink(node), inputs, tasks);
     }

@@ -47,9 +47,13 @@ impl Graph<'_> {
             return self.window_aggregate(aggregate, over, names);
         }
         let (filters, base) = peel(&aggregate.input);
-        let input = self.lower(base, &[])?;
-        let input = if filters.is_empty() { input } else { self.filtered(input, &filters)? };
         let schema = aggregate.input.schema();
+        let used: Vec<&Expr> = aggregate.group_expr.iter().chain(&aggregate.aggr_expr).collect();
+        let read = crate::planner::expressions::columns_read(used, schema);
+        let (input, filters) = self.peeled(filters, base, &[], &|c| read.contains(&c))?;
+        let filters: Vec<(&Expr, &datafusion_common::DFSchemaRef)> =
+            filters.iter().map(|(e, s)| (e, *s)).collect();
+        let input = if filters.is_empty() { input } else { self.filtered(input, &filters)? };
         if let Some(windowed) = &input.windowed
             && let Some(origin) = windowed.origin
         {

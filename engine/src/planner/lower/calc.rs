@@ -56,7 +56,9 @@ impl Graph<'_> {
                 *slot = wanted.get(output).cloned().flatten().or(own);
             }
         }
-        let input = self.lower(base, &names)?;
+        let read = crate::planner::expressions::columns_read(&projection.expr, schema);
+        let (input, filters) = self.peeled(filters, base, &names, &|c| read.contains(&c))?;
+        let filters: Vec<(&Expr, &DFSchemaRef)> = filters.iter().map(|(e, s)| (e, *s)).collect();
         let fields = projection
             .expr
             .iter()
@@ -99,7 +101,11 @@ impl Graph<'_> {
         let (inner, base) = peel(&filter.input);
         let mut filters = vec![(&filter.predicate, filter.input.schema())];
         filters.extend(inner);
-        let input = self.lower(base, names)?;
+        let (input, filters) = self.peeled(filters, base, names, &|_| true)?;
+        if filters.is_empty() {
+            return Ok(input);
+        }
+        let filters: Vec<(&Expr, &DFSchemaRef)> = filters.iter().map(|(e, s)| (e, *s)).collect();
         self.filtered(input, &filters)
     }
 

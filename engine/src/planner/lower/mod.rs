@@ -6,7 +6,9 @@ mod expand;
 mod identity;
 mod interval_join;
 mod join;
+mod over;
 mod prune;
+mod rank;
 mod scan;
 mod set;
 mod sink;
@@ -109,6 +111,7 @@ impl<'a> Graph<'a> {
 
     /// The finished graph.
     pub fn finish(mut self) -> StreamPlan {
+        crate::planner::changelog::infer(&mut self.nodes);
         identity::assign(&mut self.nodes);
         StreamPlan { nodes: self.nodes }
     }
@@ -119,8 +122,10 @@ impl<'a> Graph<'a> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
                 // The order of a subquery's rows means nothing.
-                LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.lower(&sort.input, names),
-                input => self.lower(input, names),
+                input => match rank::unsorted(input) {
+                    Some(input) => self.lower(&input, names),
+                    None => self.lower(input, names),
+                },
             },
             LogicalPlan::Projection(projection) => self.projection(projection, names),
             LogicalPlan::Filter(filter) => self.filter(filter, names),
@@ -137,11 +142,8 @@ impl<'a> Graph<'a> {
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),
             LogicalPlan::Limit(limit) => self.limit(limit),
-            LogicalPlan::Sort(sort) => Err(refuse_sort(sort, self.context.config.is_batch())),
-            LogicalPlan::Window(_) => Err(Error::unsupported(
-                "OVER",
-                "Aggregate in windows instead: GROUP BY window_start, window_end.",
-            )),
+            LogicalPlan::Sort(sort) => self.sort(sort, 0, None),
+            LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Subquery(_) => Err(scalar_subquery()),
             LogicalPlan::Unnest(_) => {
                 Err(Error::unsupported("UNNEST", "Take single elements: a[1] is the first of the array a."))
@@ -321,21 +323,6 @@ fn scalar_subquery() -> Error {
     )
 }
 
-fn refuse_sort(sort: &datafusion_expr::logical_plan::Sort, batch: bool) -> Error {
-    let at = sort.expr.first().and_then(|s| super::expressions::first_span(&s.expr));
-    if batch {
-        return Error::unsupported(
-            "ORDER BY",
-            "Leave it out; sort the output outside, for example with `sort`.",
-        )
-        .at(at);
-    }
-    Error::unsupported(
-        "ORDER BY in a streaming query (a stream has no end to sort before)",
-        "Leave it out: windows come in the order of their ends. Top-N (ORDER BY … LIMIT n) comes in a later version.",
-    )
-    .at(at)
-}
 
 /// Aggregates that the runtime can compute.
 const AGGREGATES: &[&str] = &[
@@ -360,19 +347,29 @@ const AGGREGATES: &[&str] = &[
 /// Errors if the runtime has no accumulator for the call.
 fn refuse_unknown_aggregate(call: &datafusion_expr::expr::AggregateFunction) -> Result<()> {
     let name = call.func.name().to_lowercase();
-    let shown = name.to_uppercase();
     let at = call.params.args.iter().find_map(super::expressions::first_span);
-    if !AGGREGATES.contains(&name.as_str()) {
+    check_aggregate(&name, &call.params.args, !call.params.order_by.is_empty(), at)
+}
+
+/// Errors if the runtime has no accumulator for the aggregate `name` (lower case) of `args`.
+fn check_aggregate(
+    name: &str,
+    args: &[datafusion_expr::Expr],
+    ordered: bool,
+    at: Option<Span>,
+) -> Result<()> {
+    let shown = name.to_uppercase();
+    if !AGGREGATES.contains(&name) {
         return Err(Error::unsupported(
             format!("The aggregate {shown}"),
             format!("There are {}.", AGGREGATES.join(", ").to_uppercase()),
         )
         .at(at));
     }
-    if !call.params.order_by.is_empty() {
+    if ordered {
         return Err(Error::unsupported(format!("{shown} with ORDER BY"), "Leave the order out.").at(at));
     }
-    if call.params.args.len() > 1 && name != "listagg" {
+    if args.len() > 1 && name != "listagg" {
         return Err(Error::unsupported(
             format!("{shown} of several columns"),
             format!("Join them: {shown}(a || '|' || b)."),

@@ -5,7 +5,7 @@ use super::{Graph, Lowered, NewNode};
 use crate::connector::Source;
 use crate::error::{Error, Result};
 use crate::functions::cast_expr;
-use crate::plan::{ChangelogMode, NodeId, NodeKind, SourceNode, WatermarkStrategy};
+use crate::plan::{ChangelogMode, ChangelogNormalizeNode, NodeId, NodeKind, SourceNode, WatermarkStrategy};
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::{physical, physical_column};
 use crate::planner::table::{Kind, Table, unqualified};
@@ -79,6 +79,13 @@ impl Graph<'_> {
         let all: Vec<FieldRef> = table.columns.iter().map(|c| Arc::clone(&c.field)).collect();
         let all_schema = unqualified(&all)?;
         let mut output = needed.clone();
+        let from_connector = source.changelog();
+        if !from_connector.is_append() {
+            // Changes are told apart by the key.
+            let key = table.definition.primary_key.as_ref().map(|k| k.columns.as_slice()).unwrap_or_default();
+            let indexes = key.iter().filter_map(|name| all.iter().position(|f| f.name() == name));
+            indexes.for_each(|index| note(&mut output, index, Read::Whole));
+        }
         if let Some(watermark) = &table.watermark {
             if let Some(index) = all.iter().position(|f| *f.name() == watermark.column) {
                 note(&mut output, index, Read::Whole);
@@ -122,7 +129,22 @@ impl Graph<'_> {
             }
         };
         let changelog = source.changelog();
-        refuse_upserts(table, changelog)?;
+        let key = table.definition.primary_key.as_ref().map(|k| k.columns.as_slice()).unwrap_or_default();
+        let key: Option<Vec<usize>> =
+            key.iter().map(|name| fields.iter().position(|f| f.name() == name)).collect();
+        let primary_key = key.unwrap_or_default();
+        let upserts = changelog.update_after && !changelog.update_before;
+        let repeats = !changelog.is_append()
+            && !primary_key.is_empty()
+            && !self.context.config.is_batch()
+            && self.context.config.boolean("table.exec.source.cdc-events-duplicate");
+        if upserts && primary_key.is_empty() {
+            return Err(Error::user(format!(
+                "Table '{}' gives updates by key, but has no PRIMARY KEY.",
+                table.name
+            ))
+            .with_hint("Declare PRIMARY KEY (…) NOT ENFORCED."));
+        }
         let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
         let declared = match &table.definition.watermark {
             Some(w) => format!(", watermark=[{}]", w.expression),
@@ -142,6 +164,7 @@ impl Graph<'_> {
                 source,
                 projection: Arc::new(Schema::new(projection)),
                 computed,
+                primary_key: primary_key.clone(),
                 watermark,
             }),
             name,
@@ -151,7 +174,25 @@ impl Graph<'_> {
             changelog,
             shared: false,
         });
+        let node = if upserts || repeats { self.normalized(node, primary_key) } else { node };
         Ok(Scan { node, columns: place })
+    }
+
+    /// Updates by key, or repeated changes, of a source as a changelog with whole rows.
+    fn normalized(&mut self, source: NodeId, keys: Vec<usize>) -> NodeId {
+        let schema = Arc::clone(&self.node(source).schema);
+        let names: Vec<&str> = keys.iter().map(|k| schema.field(*k).name().as_str()).collect();
+        let name = format!("ChangelogNormalize(key=[{}])", names.join(", "));
+        let (edge, parallelism) = self.keyed(source, keys.clone());
+        self.add(NewNode {
+            kind: NodeKind::ChangelogNormalize(ChangelogNormalizeNode { keys }),
+            name,
+            inputs: vec![edge],
+            schema,
+            parallelism,
+            changelog: ChangelogMode::RETRACT,
+            shared: true,
+        })
     }
 
     /// The node's columns as expressions over what the reader produces.
@@ -232,14 +273,4 @@ fn connector_field(
 
 fn parallelism(source: &dyn Source, default: usize) -> usize {
     source.max_parallelism().map_or(default, |most| default.min(most.max(1)))
-}
-
-fn refuse_upserts(table: &Table, changelog: ChangelogMode) -> Result<()> {
-    if changelog.update_after && !changelog.update_before {
-        return Err(Error::unsupported(
-            format!("Reading table '{}' as updates by key (upserts)", table.name),
-            "Read the topic with an append-only connector and a format that holds whole rows.",
-        ));
-    }
-    Ok(())
 }

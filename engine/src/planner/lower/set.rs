@@ -8,7 +8,6 @@ use crate::planner::expressions::{common_text, retype};
 use crate::sql::SqlType;
 use crate::sql::data_type::{time_attribute, without_time_attribute};
 use arrow::datatypes::{Field, Schema};
-use datafusion_expr::LogicalPlan;
 use datafusion_expr::logical_plan::{FetchType, Limit, SkipType, Union};
 use std::sync::Arc;
 
@@ -94,22 +93,21 @@ impl Graph<'_> {
             FetchType::Literal(n) => n.map(|n| n as u64),
             FetchType::UnsupportedExpr => return Err(constant()),
         };
-        if let LogicalPlan::Sort(sort) = limit.input.as_ref() {
-            let at = sort.expr.first().and_then(|s| crate::planner::expressions::first_span(&s.expr));
-            return Err(Error::unsupported(
-                "ORDER BY … LIMIT n (Top-N)",
-                "Leave ORDER BY out for the first n rows that come, or take MAX / MIN in windows.",
-            )
-            .at(at));
+        if let Some(sorted) = self.limit_over_sort(limit, skip, fetch)? {
+            return Ok(sorted);
+        }
+        if fetch.is_none() && !self.context.config.is_batch() {
+            return Err(Error::user("FETCH is missed, which on streaming table is not supported currently.")
+                .with_hint("Write LIMIT n with OFFSET."));
         }
         let input = self.lower(&limit.input, &[])?;
         let names: Vec<String> = input.fields.iter().map(|f| f.name().clone()).collect();
         let below = self.exact(&input, &names)?;
         if !self.node(below).changelog.is_append() {
-            return Err(Error::unsupported(
-                "LIMIT on a result that is updated",
-                "Leave LIMIT out, or aggregate in windows.",
-            ));
+            // A row taken away lets the next one in, so all are kept.
+            let width = names.len();
+            let input = Lowered { node: below, columns: (0..width).collect(), ..input };
+            return self.limited(input, Vec::new(), skip, fetch.unwrap_or(u64::MAX), width);
         }
         let node = self.add(NewNode {
             kind: NodeKind::Limit(LimitNode { skip, fetch }),

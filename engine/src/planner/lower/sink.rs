@@ -4,7 +4,8 @@ use super::set::spread;
 use super::{Graph, Lowered, NewNode, changes};
 use crate::connector::Sink;
 use crate::error::{Error, Result};
-use crate::plan::{ChangelogMode, Edge, NodeId, NodeKind, SinkNode};
+use crate::plan::{ChangelogMode, Edge, NodeId, NodeKind, SinkNode, UpsertMaterializeNode};
+use crate::planner::changelog;
 use arrow::datatypes::{Field, Schema};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct SinkTarget {
     pub sink: Arc<dyn Sink>,
     /// What the sink's columns are called, with the types that it takes.
     pub fields: Vec<Field>,
+    /// Columns of the table's primary key, as indexes of `fields`; empty without one.
+    pub primary_key: Vec<usize>,
     /// Whether NULL in a NOT NULL column is enforced (tables) or cannot matter (the caller).
     pub is_table: bool,
 }
@@ -27,13 +30,14 @@ impl Graph<'_> {
     pub fn sink(&mut self, input: &Lowered, target: SinkTarget) -> Result<NodeId> {
         let names: Vec<String> = target.fields.iter().map(|f| f.name().clone()).collect();
         let below = self.exact(input, &names)?;
-        let changelog = self.node(below).changelog;
         let accepts = target.sink.accepts();
-        let changelog = if fits(changelog, accepts) {
-            changelog
-        } else {
-            self.without_update_before(below, accepts, &target)?
-        };
+        let made = self.node(below).changelog;
+        // Whether `-U` comes is settled when the graph is complete.
+        if (made.update_after && !accepts.update_after) || (made.delete && !accepts.delete) {
+            return Err(self.refuse_changes(below, &target));
+        }
+        let below = self.upsert_materialized(below, accepts, &target);
+        let changelog = self.node(below).changelog;
         let from = self.node(below).parallelism;
         let parallelism = match (target.is_table, target.sink.parallelism()) {
             (false, _) => 1,
@@ -58,7 +62,13 @@ impl Graph<'_> {
         };
         Ok(self.add(NewNode {
             name: format!("Sink(table=[{}], fields=[{}])", target.table, names.join(", ")),
-            kind: NodeKind::Sink(SinkNode { table: target.table, sink: target.sink, not_null, drop_nulls }),
+            kind: NodeKind::Sink(SinkNode {
+                table: target.table,
+                sink: target.sink,
+                primary_key: target.primary_key,
+                not_null,
+                drop_nulls,
+            }),
             inputs: vec![Edge { from: below, partitioning: spread(from, parallelism) }],
             schema,
             parallelism,
@@ -67,42 +77,41 @@ impl Graph<'_> {
         }))
     }
 
-    /// Makes the aggregate under `below` leave out `-U`, if the sink takes all else and nothing in between needs it.
-    fn without_update_before(
-        &mut self,
-        below: NodeId,
-        accepts: ChangelogMode,
-        target: &SinkTarget,
-    ) -> Result<ChangelogMode> {
-        let mode = self.node(below).changelog;
-        let reduced = ChangelogMode { update_before: false, ..mode };
-        let mut chain = vec![below];
-        let reaches = loop {
-            let Some(node) = chain.last().map(|n| self.node(*n)) else { break false };
-            let readers = self.nodes.iter().flat_map(|n| &n.inputs).filter(|e| e.from == node.id).count();
-            if readers > usize::from(chain.len() > 1) {
-                break false;
-            }
-            match &node.kind {
-                NodeKind::Calc(calc) if calc.filter.is_none() => {
-                    let next = node.inputs[0].from;
-                    chain.push(next);
-                }
-                NodeKind::GroupAggregate(_) => break true,
-                _ => break false,
+    /// `below`, with an operator behind it that keeps all rows of each key of the sink where the changes have another
+    /// key: else an update of one row could delete another.
+    fn upsert_materialized(&mut self, below: NodeId, accepts: ChangelogMode, target: &SinkTarget) -> NodeId {
+        if !target.is_table || target.primary_key.is_empty() {
+            return below;
+        }
+        let choice = self.context.config.get("table.exec.sink.upsert-materialize").unwrap_or("AUTO");
+        let keys = changelog::upsert_keys(&self.nodes, below);
+        let primary: changelog::Key = target.primary_key.iter().copied().collect();
+        let wanted = match choice.to_ascii_uppercase().as_str() {
+            "FORCE" => true,
+            "NONE" => false,
+            _ => {
+                !accepts.is_append()
+                    && !self.node(below).changelog.is_append()
+                    && !keys.iter().any(|k| k.is_subset(&primary))
             }
         };
-        if !reaches || !fits(reduced, accepts) {
-            return Err(self.refuse_changes(below, target));
+        if !wanted {
+            return below;
         }
-        for id in chain {
-            let node = &mut self.nodes[id.0];
-            node.changelog = reduced;
-            if let NodeKind::GroupAggregate(aggregate) = &mut node.kind {
-                aggregate.update_before = false;
-            }
-        }
-        Ok(reduced)
+        let upsert_key = keys.into_iter().next().map(|k| k.into_iter().collect()).unwrap_or_default();
+        let node = UpsertMaterializeNode { keys: target.primary_key.clone(), upsert_key };
+        let (edge, parallelism) = self.keyed(below, target.primary_key.clone());
+        let names: Vec<&str> =
+            target.primary_key.iter().map(|k| target.fields[*k].name().as_str()).collect();
+        self.add(NewNode {
+            name: format!("SinkUpsertMaterialize(key=[{}])", names.join(", ")),
+            kind: NodeKind::UpsertMaterialize(node),
+            inputs: vec![edge],
+            schema: Arc::clone(&self.node(below).schema),
+            parallelism,
+            changelog: ChangelogMode::UPSERT,
+            shared: false,
+        })
     }
 
     fn refuse_changes(&self, below: NodeId, target: &SinkTarget) -> Error {
@@ -119,10 +128,4 @@ impl Graph<'_> {
              or to 'kafka' with 'format' = 'debezium-json'; or SET 'execution.runtime-mode' = 'batch' for bounded input.",
         )
     }
-}
-
-fn fits(mode: ChangelogMode, accepts: ChangelogMode) -> bool {
-    (!mode.update_before || accepts.update_before)
-        && (!mode.update_after || accepts.update_after)
-        && (!mode.delete || accepts.delete)
 }

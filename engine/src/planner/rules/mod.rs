@@ -1,6 +1,7 @@
 //! Rewrites and checks of the bound plan, one per file, in the order in which they run.
 
 pub(super) mod fetch;
+pub(super) mod frames;
 pub(super) mod group_windows;
 pub(super) mod grouping_sets;
 pub(super) mod literal_types;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinConstraint, JoinOperator, OrderByKind, Query,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinConstraint, JoinOperator, Query,
     Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
@@ -60,10 +60,9 @@ pub fn first_call(query: &Query, message: &str) -> Option<Span> {
     first.1
 }
 
-/// How deep the walk is in queries, and which subqueries are inputs of window functions.
+/// Which subqueries are inputs of window functions.
 #[derive(Default)]
 struct Check {
-    depth: usize,
     inputs: Vec<Span>,
 }
 
@@ -86,27 +85,6 @@ impl Visitor for Check {
                 span(with.span()),
             );
         }
-        if let Some(order) = &query.order_by {
-            let at = match &order.kind {
-                OrderByKind::Expressions(all) => all.first().and_then(|e| span(e.expr.span())),
-                OrderByKind::All(_) => None,
-            };
-            if query.limit_clause.is_some() || query.fetch.is_some() {
-                return refuse(
-                    "ORDER BY … LIMIT n (Top-N)",
-                    "Leave ORDER BY out for the first n rows that come, or take MAX / MIN in windows.",
-                    at,
-                );
-            }
-            // The order of a subquery's rows means nothing, so it is left out as Flink does.
-            if self.depth == 0 {
-                return refuse(
-                    "ORDER BY",
-                    "Leave it out: a stream has no end to sort before; windows come in the order of their ends.",
-                    at,
-                );
-            }
-        }
         if query.fetch.as_ref().is_some_and(|f| f.percent || f.with_ties) {
             return refuse(
                 "FETCH with PERCENT or WITH TIES",
@@ -114,13 +92,7 @@ impl Visitor for Check {
                 span(query.span()),
             );
         }
-        self.depth += 1;
         self.body(&query.body)
-    }
-
-    fn post_visit_query(&mut self, _: &Query) -> Flow {
-        self.depth -= 1;
-        ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
@@ -217,17 +189,6 @@ impl Visitor for Check {
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         let at = || span(expr.span());
         match expr {
-            // TABLE t PARTITION BY k comes as a call with OVER; it is no window function.
-            Expr::Function(call)
-                if call.over.is_some() && !call.name.to_string().eq_ignore_ascii_case("TABLE") =>
-            {
-                let name = call.name.to_string().to_uppercase();
-                let what = match name.as_str() {
-                    "ROW_NUMBER" | "RANK" | "DENSE_RANK" => format!("{name}() OVER (Top-N, deduplication)"),
-                    _ => format!("{name}(…) OVER"),
-                };
-                refuse(&what, "Aggregate in windows: GROUP BY window_start, window_end.", at())
-            }
             Expr::Function(call) if !call.within_group.is_empty() => {
                 refuse("WITHIN GROUP", "Aggregate without an order.", at())
             }

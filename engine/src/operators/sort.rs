@@ -1,0 +1,227 @@
+//! Sorting: by event time as the watermark comes, or all rows at the end of input.
+
+use super::kept_rows::{self, KeptRows};
+use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
+use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
+use crate::error::Result;
+use crate::message::{ChangeBatch, RowKind};
+use crate::plan::{SortNode, TimeAttribute};
+use crate::state::{SnapshotProgress, StateReader, StateWriter};
+use crate::time::Watermark;
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const ROWS: &str = "rows";
+const SEQUENCE: &str = "$sequence";
+const PROGRESS: &str = "progress";
+
+/// Keeps rows until nothing can come before them. By event time these are the rows up to the watermark; a row at or
+/// before the last one that was emitted is late, dropped and counted. By processing time rows of one millisecond are
+/// put in order; otherwise all rows wait for the end.
+pub struct Sort {
+    node: SortNode,
+    input: SchemaRef,
+    output: SchemaRef,
+    rows: RowCodec,
+    sort: SortCodec,
+    /// By event time (or time of arrival), then sort key and sequence.
+    waiting: BTreeMap<(i64, Box<[u8]>), RowBytes>,
+    sequence: u64,
+    /// Event time of the last row emitted.
+    emitted: i64,
+    skipped: u64,
+    taken: u64,
+    late_rows: u64,
+    null_time_rows: u64,
+    bytes: usize,
+    kept: KeptRows,
+}
+
+impl Sort {
+    /// `output` has the columns of `input`.
+    ///
+    /// Errors: a column of a type that cannot be kept or ordered.
+    pub fn new(node: &SortNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+        // Processing time is not looked at: it is that of arrival.
+        let order = match node.time {
+            Some(TimeAttribute::Proctime) => &node.order[1.min(node.order.len())..],
+            _ => &node.order,
+        };
+        Ok(Self {
+            rows: RowCodec::of_schema(&input)?,
+            sort: SortCodec::new(order, &input)?,
+            waiting: BTreeMap::new(),
+            sequence: 0,
+            emitted: i64::MIN,
+            skipped: 0,
+            taken: 0,
+            late_rows: 0,
+            null_time_rows: 0,
+            bytes: 0,
+            kept: KeptRows::default(),
+            node: node.clone(),
+            input,
+            output,
+        })
+    }
+
+    fn add(&mut self, records: &RecordBatch, now_ms: i64, sequences: Option<&Int64Array>) -> Result<()> {
+        let times = match self.node.time {
+            Some(TimeAttribute::Rowtime { column }) => Some(milliseconds(records.column(column))?),
+            _ => None,
+        };
+        let sort = self.sort.encode(records)?;
+        let encoded = self.rows.encode(records.columns())?;
+        for row in 0..records.num_rows() {
+            let time = match (&times, self.node.time) {
+                (Some(times), _) if times.is_null(row) => {
+                    self.null_time_rows += 1;
+                    continue;
+                }
+                (Some(times), _) => times.value(row),
+                (None, Some(_)) => now_ms,
+                (None, None) => 0,
+            };
+            if times.is_some() && time <= self.emitted {
+                self.late_rows += 1;
+                continue;
+            }
+            let sequence = sequences.map_or(self.sequence + 1, |s| s.value(row) as u64);
+            self.sequence = self.sequence.max(sequence);
+            let sort = sort.get(row);
+            let mut key = Vec::with_capacity(sort.len() + 8);
+            key.extend_from_slice(sort);
+            key.extend_from_slice(&sequence.to_be_bytes());
+            let bytes: RowBytes = Arc::from(encoded.row(row).data());
+            self.bytes += key.len() + bytes.len() + 48;
+            self.waiting.insert((time, key.into()), bytes);
+            if let (None, Some(fetch)) = (self.node.time, self.node.fetch)
+                && self.waiting.len() as u64 > self.node.skip.saturating_add(fetch)
+                && let Some(((_, key), row)) = self.waiting.pop_last()
+            {
+                self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits rows up to `time`.
+    fn emit_until(&mut self, time: i64, out: &mut dyn Collector) -> Result<()> {
+        let mut changes = RowChanges::default();
+        while let Some(first) = self.waiting.first_entry() {
+            if first.key().0 > time {
+                break;
+            }
+            let ((time, key), row) = first.remove_entry();
+            self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
+            self.emitted = self.emitted.max(time);
+            if self.skipped < self.node.skip {
+                self.skipped += 1;
+                continue;
+            }
+            if self.node.fetch.is_some_and(|fetch| self.taken >= fetch) {
+                continue;
+            }
+            self.taken += 1;
+            changes.push(RowKind::Insert, &row, 0);
+            if changes.kinds.len() >= MAX_BATCH_ROWS
+                && let Some(batch) = changes.take(&self.rows, &self.output, false)?
+            {
+                out.emit(batch)?;
+            }
+        }
+        match changes.take(&self.rows, &self.output, false)? {
+            Some(batch) => out.emit(batch),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Operator for Sort {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.kept.open(context);
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        _: usize,
+        batch: ChangeBatch,
+        context: &OperatorContext,
+        _: &mut dyn Collector,
+    ) -> Result<()> {
+        inserts_only(&batch, "ORDER BY")?;
+        self.add(batch.records(), context.now_ms, None)
+    }
+
+    fn on_watermark(
+        &mut self,
+        watermark: Watermark,
+        _: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        match self.node.time {
+            Some(TimeAttribute::Rowtime { .. }) => self.emit_until(watermark.0, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        match self.node.time {
+            Some(TimeAttribute::Proctime) => self.waiting.keys().next().map(|(time, _)| time + 1),
+            _ => None,
+        }
+    }
+
+    fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        self.emit_until(context.now_ms - 1, out)
+    }
+
+    fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
+        self.emit_until(i64::MAX, out)
+    }
+
+    fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let width = self.input.fields().len();
+        while let Some(part) = state.next_rows()? {
+            let columns = kept_rows::columns(&part, ROWS, width + 1)?;
+            let schema = kept_rows::schema(&self.input, &[]);
+            let records = kept_rows::records(&schema, &columns[..width], part.rows.num_rows())?;
+            let sequences = columns[width].as_primitive::<Int64Type>().clone();
+            self.add(&records, 0, Some(&sequences))?;
+        }
+        for value in state.values(PROGRESS) {
+            if let Ok((emitted, skipped, taken)) = serde_json::from_slice::<(i64, u64, u64)>(value) {
+                (self.emitted, self.skipped, self.taken) = (emitted, skipped, taken);
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        out.full();
+        out.value(PROGRESS, format!("[{},{},{}]", self.emitted, self.skipped, self.taken));
+        let schema = kept_rows::schema(&self.input, &[SEQUENCE]);
+        let all: Vec<(&Box<[u8]>, &RowBytes)> = self.waiting.iter().map(|((_, k), r)| (k, r)).collect();
+        for part in all.chunks(MAX_BATCH_ROWS) {
+            let mut columns = self.rows.decode(part.iter().map(|(_, r)| r.as_ref()))?;
+            let sequence = |k: &[u8]| k.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b) as i64);
+            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(k, _)| sequence(k)))));
+            let records = kept_rows::records(&schema, &columns, part.len())?;
+            out.rows(self.kept.state_rows(ROWS, records, &[])?);
+        }
+        Ok(SnapshotProgress::Done)
+    }
+
+    fn status(&self) -> OperatorStatus {
+        OperatorStatus {
+            late_rows: self.late_rows,
+            null_time_rows: self.null_time_rows,
+            state_bytes: self.bytes as u64,
+            ..OperatorStatus::default()
+        }
+    }
+}
