@@ -20,6 +20,9 @@ pub struct Deduplicate {
     keys: Vec<usize>,
     time: TimeAttribute,
     keep_last: bool,
+    compared: Vec<usize>,
+    /// Of the compared columns, where they matter.
+    comparison: Option<RowCodec>,
     update_before: bool,
     input: SchemaRef,
     output: SchemaRef,
@@ -35,6 +38,8 @@ pub struct Deduplicate {
 #[derive(Debug, Clone, Default)]
 struct Kept {
     row: Option<RowBytes>,
+    /// Its compared columns, where they matter.
+    same: Option<Box<[u8]>>,
     /// Event time; NULL is before all else.
     time: i64,
     touched_ms: i64,
@@ -55,6 +60,13 @@ impl Deduplicate {
             keys: node.keys.clone(),
             time: node.time,
             keep_last: node.keep_last,
+            comparison: match node.time {
+                TimeAttribute::Proctime if node.keep_last => {
+                    Some(RowCodec::new(node.compared.iter().map(|c| input.field(*c).data_type().clone()))?)
+                }
+                _ => None,
+            },
+            compared: node.compared.clone(),
             update_before,
             rows: RowCodec::of_schema(&input)?,
             table: KeyTable::new(&types)?,
@@ -73,6 +85,12 @@ impl Deduplicate {
         self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
         self.kept.resize(self.table.slots(), Kept::default());
         Ok(())
+    }
+
+    fn comparisons(&self, records: &RecordBatch) -> Result<Option<arrow::row::Rows>> {
+        let Some(codec) = &self.comparison else { return Ok(None) };
+        let columns: Vec<ArrayRef> = self.compared.iter().map(|c| Arc::clone(records.column(*c))).collect();
+        codec.encode(&columns).map(Some)
     }
 
     fn times(&self, records: &RecordBatch) -> Result<Option<Vec<i64>>> {
@@ -129,6 +147,7 @@ impl Operator for Deduplicate {
             return out.emit(ChangeBatch::inserts(rows));
         }
         let encoded = self.rows.encode(records.columns())?;
+        let same = self.comparisons(records)?;
         for (row, group) in self.groups.iter().enumerate() {
             let kept = &mut self.kept[*group as usize];
             if self.common.expired(kept.touched_ms, context.now_ms) {
@@ -138,11 +157,11 @@ impl Operator for Deduplicate {
             let bytes = encoded.row(row).data();
             match &kept.row {
                 None => {}
-                Some(before) => {
+                Some(_) => {
                     let stays = match (self.keep_last, &times) {
                         (true, Some(_)) => time < kept.time,
                         (false, _) => time >= kept.time,
-                        (true, None) => before.as_ref() == bytes,
+                        (true, None) => kept.same.as_deref() == same.as_ref().map(|s| s.row(row).data()),
                     };
                     if stays {
                         continue;
@@ -152,6 +171,7 @@ impl Operator for Deduplicate {
             let bytes: RowBytes = Arc::from(bytes);
             kept.touched_ms = context.now_ms;
             kept.time = time;
+            kept.same = same.as_ref().map(|s| s.row(row).data().into());
             let grown = bytes.len() + size_of::<Kept>();
             match kept.row.replace(Arc::clone(&bytes)) {
                 None => {
@@ -215,11 +235,13 @@ impl Operator for Deduplicate {
             self.intern(&records)?;
             let times = self.times(&records)?;
             let encoded = self.rows.encode(records.columns())?;
+            let same = self.comparisons(&records)?;
             for (row, group) in self.groups.iter().enumerate() {
                 let bytes: RowBytes = Arc::from(encoded.row(row).data());
                 self.bytes += bytes.len() + size_of::<Kept>();
                 self.kept[*group as usize] = Kept {
                     row: Some(bytes),
+                    same: same.as_ref().map(|s| s.row(row).data().into()),
                     time: times.as_ref().map_or(0, |t| t[row]),
                     touched_ms: self.common.opened_ms(),
                 };

@@ -63,6 +63,8 @@ pub struct DeduplicateNode {
     pub time: TimeAttribute,
     /// Whether the last row is kept rather than the first.
     pub keep_last: bool,
+    /// Columns by which a row is the same as the one before: all but processing time.
+    pub compared: Vec<usize>,
 }
 
 /// The first rows of each window and partition, emitted when the watermark passes the window's end. Output columns:

@@ -5,8 +5,8 @@
 //! down: where nobody needs `-U`, nobody makes it.
 
 use crate::plan::{
-    ChangelogMode, DropUpdateBeforeNode, Edge, NodeId, NodeKind, OperatorId, Partitioning, RankEnd,
-    StreamNode, TopNStrategy,
+    ChangelogMode, DropUpdateBeforeNode, Edge, JoinKey, JoinType, NodeId, NodeKind, OperatorId, Partitioning,
+    RankEnd, StreamNode, TopNStrategy,
 };
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
 use std::collections::BTreeSet;

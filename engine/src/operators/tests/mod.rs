@@ -1,6 +1,7 @@
 //! Tests that need several operators' worth of space; each file is named after what it tests.
 
 mod group_aggregate;
+mod ordered;
 mod regular_join;
 mod simple;
 mod window_aggregate;

@@ -349,8 +349,10 @@ impl Graph<'_> {
         };
         let schema = Schema::new(input.fields.clone());
         let width = input.fields.len();
+        let is_clock = |f: &FieldRef| time_attribute(f) == Some(TimeKind::Proctime);
+        let compared = (0..width).filter(|i| !is_clock(&input.fields[*i])).collect();
         let node = self.add(NewNode {
-            kind: NodeKind::Deduplicate(DeduplicateNode { keys, time, keep_last }),
+            kind: NodeKind::Deduplicate(DeduplicateNode { keys, time, keep_last, compared }),
             name,
             inputs: vec![edge],
             schema: Arc::new(schema),
