@@ -50,6 +50,31 @@ pub(super) fn upsert_keys(nodes: &[StreamNode], id: NodeId) -> Vec<Key> {
             }
             keys
         }
+        NodeKind::RegularJoin(join) => {
+            let on = |side: fn(&JoinKey) -> usize| join.keys.iter().map(side).collect::<Key>();
+            let (left_on, right_on) = (on(|k| k.left), on(|k| k.right));
+            let left = keys_with(input(0), &left_on);
+            if join.join_type.is_one_sided() {
+                return left;
+            }
+            let Some(edge) = node.inputs.first() else { return Vec::new() };
+            let width = nodes[edge.from.0].schema.fields().len();
+            let right = keys_with(input(1), &right_on);
+            // Where a side is joined by its whole key, a row of the other side has at most one partner.
+            let (left_one, right_one) = (left.contains(&left_on), right.contains(&right_on));
+            let moved: Vec<Key> = right.iter().map(|k| k.iter().map(|c| c + width).collect()).collect();
+            let mut keys: Vec<Key> = Vec::new();
+            for l in &left {
+                keys.extend(moved.iter().map(|r| l.union(r).copied().collect::<Key>()));
+            }
+            if right_one && matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+                keys.extend(left.iter().cloned());
+            }
+            if left_one && matches!(join.join_type, JoinType::Inner | JoinType::Right) {
+                keys.extend(moved.iter().cloned());
+            }
+            keys
+        }
         NodeKind::Limit(_) | NodeKind::Sort(_) | NodeKind::DropUpdateBefore(_) | NodeKind::Sink(_) => {
             input(0)
         }
@@ -132,7 +157,7 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
         let wants = match &node.kind {
             NodeKind::Sink(_) => sink_wants(nodes, index),
             NodeKind::Calc(calc) => own || calc.filter.is_some(),
-            NodeKind::Union | NodeKind::DropUpdateBefore(_) => own,
+            NodeKind::Union | NodeKind::Expand(_) | NodeKind::DropUpdateBefore(_) => own,
             NodeKind::ChangelogNormalize(_) => false,
             NodeKind::TopN(top) if matches!(top.strategy, TopNStrategy::UpdateFast { .. }) => {
                 let can = node.inputs.iter().all(|e| can_leave_out(nodes, e.from));
@@ -152,7 +177,9 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
         let passed = inputs.fold(ChangelogMode::APPEND, union);
         let node = &mut nodes[index];
         match &mut node.kind {
-            NodeKind::Calc(_) | NodeKind::Union | NodeKind::Sink(_) => node.changelog = passed,
+            NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) | NodeKind::Sink(_) => {
+                node.changelog = passed;
+            }
             NodeKind::Source(_) | NodeKind::Limit(_) | NodeKind::Sort(_) => {}
             NodeKind::DropUpdateBefore(_) => {}
             NodeKind::GroupAggregate(aggregate) => {
@@ -195,7 +222,9 @@ fn can_leave_out(nodes: &[StreamNode], id: NodeId) -> bool {
     }
     match &node.kind {
         NodeKind::Calc(calc) if calc.filter.is_some() => false,
-        NodeKind::Calc(_) | NodeKind::Union => node.inputs.iter().all(|e| can_leave_out(nodes, e.from)),
+        NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) => {
+            node.inputs.iter().all(|e| can_leave_out(nodes, e.from))
+        }
         NodeKind::Limit(_) | NodeKind::Sort(_) => false,
         _ => true,
     }
@@ -225,7 +254,11 @@ fn fit_sources(nodes: &mut Vec<StreamNode>, needed: &[bool]) {
         for index in id.0 + 2..nodes.len() {
             let inputs = nodes[index].inputs.iter().map(|e| nodes[e.from.0].changelog);
             let passed = inputs.fold(ChangelogMode::APPEND, union);
-            if matches!(nodes[index].kind, NodeKind::Calc(_) | NodeKind::Union | NodeKind::Sink(_)) {
+            let passes_on = matches!(
+                nodes[index].kind,
+                NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) | NodeKind::Sink(_)
+            );
+            if passes_on {
                 nodes[index].changelog = passed;
             }
         }
