@@ -31,7 +31,7 @@ impl ConnectorRegistry {
         })
     }
 
-    /// A typo's right name, or for a relative such as `upsert-kafka` the connector that is there.
+    /// A typo's right name, or for a relative that there is not the connector that is there.
     fn hint(&self, name: &str) -> String {
         let relative = || self.names().find(|n| name.split('-').any(|part| part == *n));
         match (nearest(name, self.names()), relative()) {
