@@ -186,8 +186,10 @@ fn a_job_survives_its_process_its_server_and_a_stop_without_losing_or_doubling_a
     });
     let pid = before["pid"].as_u64().unwrap();
     kill_9(pid);
-    let after =
-        wait(|| Some(server.describe("numbers")).filter(|d| d["status"] == "RUNNING" && d["pid"] != pid));
+    let after = wait(|| {
+        Some(server.describe("numbers"))
+            .filter(|d| d["status"] == "RUNNING" && d["pid"].is_u64() && d["pid"] != pid)
+    });
     assert_eq!(after["restarts"], 1);
     assert_eq!(
         after["failure"]["message"],
@@ -392,7 +394,10 @@ fn a_script_is_replaced_and_the_catalogs_tables_are_taken_along() {
     std::fs::remove_file(catalog).unwrap();
     let pid = server.describe("ticks")["pid"].as_u64().unwrap();
     kill_9(pid);
-    wait(|| Some(server.describe("ticks")).filter(|d| d["status"] == "RUNNING" && d["pid"] != pid));
+    wait(|| {
+        Some(server.describe("ticks"))
+            .filter(|d| d["status"] == "RUNNING" && d["pid"].is_u64() && d["pid"] != pid)
+    });
 
     server.write("ticks.sql", &ENDLESS.replace('7', "8"));
     server.ok(&["deploy", "ticks.sql", "--update", "--fresh"]);
@@ -428,6 +433,16 @@ INSERT INTO seen SELECT COUNT(*) FROM ticks;
     });
     assert_eq!(new, (old + 1) * 1000, "the count goes on where the old script's stopped");
     assert_eq!(server.describe("count")["version"], 2);
+
+    // A stop right after a start has its savepoint too.
+    for _ in 0..4 {
+        assert!(server.ok(&["job", "stop", "count"]).contains("Its state is in the savepoint"));
+        assert_eq!(server.describe("count")["status"], "FINISHED");
+        assert!(server.ok(&["job", "start", "count"]).contains("It starts from checkpoint "));
+    }
+    let all = printed(&server, "count");
+    let counts: Vec<u64> = all.iter().map(|n| n / 1000).skip_while(|n| *n < old + 1).collect();
+    assert!(counts.windows(2).all(|w| w[1] == w[0] + 1), "{counts:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often the job is looked at, in milliseconds.
@@ -111,6 +112,8 @@ struct Runner {
     checkpoints: (u64, u64),
     notices: usize,
     restored_told: bool,
+    /// Savepoints that are being taken.
+    taking: Vec<JoinHandle<()>>,
 }
 
 impl Runner {
@@ -132,6 +135,7 @@ impl Runner {
             checkpoints: (0, 0),
             notices: 0,
             restored_told: false,
+            taking: Vec::new(),
         })
     }
 
@@ -141,9 +145,14 @@ impl Runner {
         let mut progress_due = Stopwatch::start();
         self.tell_progress();
         loop {
-            self.tell_status();
+            // What it starts from is told before it runs.
             self.tell_checkpoints();
+            self.tell_status();
             if let Some(result) = self.job.wait(Some(Duration::ZERO)) {
+                // A job that was stopped has its savepoint; that is told before its end.
+                for taking in std::mem::take(&mut self.taking) {
+                    let _ = taking.join();
+                }
                 self.tell_checkpoints();
                 self.tell_progress();
                 return ended(self.job.status(), result);
@@ -171,12 +180,14 @@ impl Runner {
     /// Takes a savepoint beside the loop; `stop` ends the job with it.
     fn savepoint(&mut self, directory: Option<String>, stop: Option<bool>) {
         let (job, server) = (self.job.clone(), self.server.clone());
-        std::thread::spawn(move || {
+        let taking = std::thread::spawn(move || {
             server.tell(&match take_savepoint(&job, directory.as_deref(), stop) {
                 Ok(path) => Event::Savepoint { path },
                 Err(e) => Event::SavepointFailed { failure: failure(&e) },
             });
         });
+        self.taking.retain(|t| !t.is_finished());
+        self.taking.push(taking);
     }
 
     fn notice(&self, message: &str, warning: bool) {

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a savepoint may take, in seconds: as long as a checkpoint of a deployed job.
 pub const SAVEPOINT_PATIENCE_SECONDS: u64 = 3600;
+/// How long a job that is being started may take before it can be asked for a savepoint, in seconds.
+const STARTING_PATIENCE_SECONDS: u64 = 15;
 /// How long a job may take to stop before its process is ended by force, in seconds.
 const STOP_PATIENCE_SECONDS: u64 = 15;
 
@@ -208,7 +210,7 @@ impl Job {
             if !self.live().entry.wanted || matches!(exit.status, JobState::Finished | JobState::Canceled) {
                 {
                     let mut live = self.live();
-                    if live.entry.wanted && exit.status == JobState::Finished {
+                    if live.entry.wanted && exit.status == JobState::Finished && !live.stopping {
                         // All input was read: another start reads it again.
                         live.entry.run = String::new();
                         (live.entry.restore, live.entry.checkpoint) = (None, None);
@@ -390,9 +392,17 @@ impl Job {
         }
     }
 
-    /// The child that can be asked for a savepoint.
+    /// The child that can be asked for a savepoint, once it runs.
     fn running(&self) -> Result<Control> {
-        let live = self.live();
+        let deadline = Instant::now() + Duration::from_secs(STARTING_PATIENCE_SECONDS);
+        let mut live = self.live();
+        let mut waiting = true;
+        while waiting
+            && live.supervised
+            && matches!(live.entry.status, JobState::Initializing | JobState::Created)
+        {
+            (live, waiting) = self.wait(live, deadline);
+        }
         let name = &live.entry.definition.name;
         match (&live.control, live.entry.status) {
             (Some(control), JobState::Running) => Ok(control.clone()),
@@ -533,6 +543,8 @@ impl Job {
             live.entry.clone()
         };
         host.registry.save(&entry)?;
+        // Before the answer: whoever asks next must not see how the job ended before.
+        self.set_status(host, JobState::Initializing);
         self.begin(host)
     }
 

@@ -86,12 +86,9 @@ pub fn run(args: &Args, action: &JobAction) -> Result<(), Failed> {
         }
         JobAction::Start { job, from_savepoint, fresh } => {
             let start = Start { from_savepoint: from_savepoint.clone(), fresh: *fresh };
-            client(job)?.start(&job.name, &start)?;
-            println!(
-                "Job {} is being started. `runnel job describe {}` shows how it is.",
-                job.name, job.name
-            );
-            Ok(())
+            let client = client(job)?;
+            client.start(&job.name, &start)?;
+            wait_until_it_runs(&client, &job.name)
         }
         JobAction::Savepoint { job, to } => {
             let take = TakeSavepoint { directory: absolute(to.as_deref()) };

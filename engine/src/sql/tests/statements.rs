@@ -97,7 +97,7 @@ fn jobs() {
     }
     assert_eq!(
         refusal("STOP JOB 'x' WITH DRAIN"),
-        "1:15-1:20 WITH DRAIN could only be used after WITH SAVEPOINT. | Write STOP JOB '<id>' WITH SAVEPOINT WITH \
+        "1:19-1:24 WITH DRAIN could only be used after WITH SAVEPOINT. | Write STOP JOB '<id>' WITH SAVEPOINT WITH \
          DRAIN."
     );
     assert!(refusal("STOP JOB x").contains("the job's id in single quotes"));
