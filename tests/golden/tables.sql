@@ -19,3 +19,4 @@ CREATE TEMPORARY TABLE JC (k BIGINT NOT NULL, c STRING) WITH ('connector' = 'fil
 CREATE TEMPORARY TABLE JO (ts TIMESTAMP(3), id STRING, cur STRING, amt INT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_o.json', 'format' = 'json');
 CREATE TEMPORARY TABLE JH (ts TIMESTAMP(3), id STRING, st STRING, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_h.json', 'format' = 'json');
 CREATE TEMPORARY TABLE JR (ts TIMESTAMP(3), cur STRING, rate INT, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_r.json', 'format' = 'json');
+CREATE TEMPORARY TABLE JRK (ts TIMESTAMP(3), cur STRING, rate INT, PRIMARY KEY (cur) NOT ENFORCED, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_r.json', 'format' = 'json');

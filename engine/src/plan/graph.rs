@@ -79,6 +79,10 @@ pub enum NodeKind {
     RegularJoin(RegularJoinNode),
     /// Joins rows whose times are close to each other. Two inputs.
     IntervalJoin(IntervalJoinNode),
+    /// Joins rows with versions of a table. Two inputs.
+    TemporalJoin(TemporalJoinNode),
+    /// Rows beside the elements of a value.
+    Unnest(UnnestNode),
     /// `LIMIT`/`OFFSET`: the first rows that come. Parallelism 1.
     Limit(LimitNode),
     /// The first rows of each partition in an order, as a changelog.
@@ -369,6 +373,38 @@ pub struct IntervalJoinNode {
     pub condition: Option<Arc<dyn PhysicalExpr>>,
     /// `table.exec.interval-join.min-cleanup-interval` in milliseconds: how much longer than needed rows are kept.
     pub min_cleanup_ms: i64,
+}
+
+/// Join of left rows with the version of the right input that held at their event time. Output: left columns, then right
+/// columns.
+#[derive(Debug, Clone)]
+pub struct TemporalJoinNode {
+    /// Inner or left.
+    pub join_type: JoinType,
+    /// Columns that must be equal; the right ones hold its primary key.
+    pub keys: Vec<JoinKey>,
+    /// Event time of the left input.
+    pub left_time: usize,
+    /// Event time of the right input: from when a version holds.
+    pub right_time: usize,
+    /// Further condition, bound to left columns followed by right columns.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Each row beside each element of a value of it. Output: the input's columns, those of an element (fields of a ROW, key and
+/// value of a map), and its number if wanted.
+#[derive(Debug, Clone)]
+pub struct UnnestNode {
+    /// Gives the array, map or multiset.
+    pub value: Arc<dyn PhysicalExpr>,
+    /// Whether the value is a multiset: elements with how often they are there.
+    pub multiset: bool,
+    /// Whether elements are numbered, from 1.
+    pub ordinality: bool,
+    /// Whether a row without a fitting element comes beside NULLs.
+    pub outer: bool,
+    /// What must hold of row and element, bound to the output.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
 }
 
 /// The first rows that come.

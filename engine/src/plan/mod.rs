@@ -9,7 +9,7 @@ pub use changelog::ChangelogMode;
 pub use graph::{
     AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey,
     JoinType, LimitNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan,
-    TimeAttribute, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode,
+    TemporalJoinNode, TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode,
     WindowProperty, WindowTableNode,
 };
 pub use ordered::{

@@ -19,6 +19,8 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::Expand(_) => "Expand",
         NodeKind::GroupAggregate(_) => "GroupAggregate",
         NodeKind::WindowJoin(_) => "WindowJoin",
+        NodeKind::Unnest(_) => "Correlate",
+        NodeKind::TemporalJoin(_) => "TemporalJoin",
         NodeKind::RegularJoin(_) => "Join",
         NodeKind::IntervalJoin(_) => "IntervalJoin",
         NodeKind::Limit(_) => "Limit",

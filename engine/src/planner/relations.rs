@@ -1,7 +1,7 @@
 //! What stands in FROM beyond plain tables: windowing table functions and OPTIONS hints. And our types in casts.
 
 use super::diagnostics::{carry, span};
-use super::nodes::{Window, WindowColumns};
+use super::nodes::{Unnest, Versioned, Window, WindowColumns, element_fields};
 use super::resolver::HINT_MARK;
 use crate::error::{Error, Location};
 use crate::sql::SqlType;
@@ -17,6 +17,7 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor,
 };
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Plans table functions, and tables with hints.
@@ -60,6 +61,39 @@ impl RelationPlanner for Relations {
                 let plan = window(&call, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                with_hints,
+                version: Some(ast::TableVersion::ForSystemTimeAsOf(at)),
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                index_hints,
+            } => {
+                let table = TableFactor::Table {
+                    name,
+                    alias: None,
+                    args: None,
+                    with_hints,
+                    version: None,
+                    with_ordinality,
+                    partitions,
+                    json_path,
+                    sample,
+                    index_hints,
+                };
+                let input = context.plan(table)?;
+                let node = Versioned { input, at: as_of_column(&at) };
+                let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
+                let plan = unnest(array_exprs, with_ordinality, context)?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
             TableFactor::Table { name, alias, args: None, .. } if self.hint(&name).is_some() => {
                 let options = self.hint(&name).cloned().unwrap_or_default();
                 let reference = context.object_name_to_table_reference(name)?;
@@ -80,6 +114,89 @@ impl RelationPlanner for Relations {
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }
     }
+}
+
+/// The column that FOR SYSTEM_TIME AS OF names; `None` if it is no name.
+fn as_of_column(expr: &ast::Expr) -> Option<Column> {
+    match expr {
+        ast::Expr::Identifier(name) => Some(Column::new_unqualified(&name.value)),
+        ast::Expr::CompoundIdentifier(names) => {
+            let (column, table) = names.split_last()?;
+            let table: Vec<&str> = table.iter().map(|i| i.value.as_str()).collect();
+            let relation = match table.as_slice() {
+                [t] => TableReference::bare(*t),
+                [s, t] => TableReference::partial(*s, *t),
+                [c, s, t] => TableReference::full(*c, *s, *t),
+                _ => return None,
+            };
+            Some(Column::new(Some(relation), &column.value))
+        }
+        ast::Expr::Nested(inner) => as_of_column(inner),
+        _ => None,
+    }
+}
+
+/// What UNNEST takes its elements from. DataFusion does not see the tables before it inside `ARRAY[…]`, nor fields of their
+/// columns (`t.r.a`): the first becomes a function, the second is tried for each way to read it.
+fn value_of(mut expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
+    struct Arrays;
+    impl ast::VisitorMut for Arrays {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
+            if let ast::Expr::Array(array) = expr
+                && let Ok(ast::Expr::Function(mut call)) = crate::sql::parse_expression("array()")
+                && let FunctionArguments::List(list) = &mut call.args
+            {
+                let elements = std::mem::take(&mut array.elem).into_iter();
+                list.args = elements.map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
+                *expr = ast::Expr::Function(call);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = ast::VisitMut::visit(&mut expr, &mut Arrays);
+    let planned = context.sql_to_expr(expr.clone(), &DFSchema::empty());
+    let (Err(_), ast::Expr::CompoundIdentifier(parts)) = (&planned, expr) else { return planned };
+    for split in (1..parts.len()).rev() {
+        let (root, fields) = parts.split_at(split);
+        let root = match root {
+            [one] => ast::Expr::Identifier(one.clone()),
+            many => ast::Expr::CompoundIdentifier(many.to_vec()),
+        };
+        let Ok(mut value) = context.sql_to_expr(root, &DFSchema::empty()) else { continue };
+        for field in fields {
+            let name = Expr::Literal(ScalarValue::from(field.value.as_str()), None);
+            value = datafusion_functions::core::get_field().call(vec![value, name]);
+        }
+        return Ok(value);
+    }
+    planned
+}
+
+/// UNNEST, which may read the tables before it in FROM; a rule puts it beside them.
+fn unnest(
+    mut exprs: Vec<ast::Expr>,
+    ordinality: bool,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
+    let at = exprs.first().and_then(|e| span(e.span()));
+    let (Some(expr), true) = (exprs.pop(), exprs.is_empty()) else {
+        return refuse(Error::unsupported("UNNEST of several values", "Write one UNNEST for each.").at(at));
+    };
+    let expr = value_of(expr, context)?;
+    let field = super::expressions::field_of(&expr, &DFSchema::empty(), None)?;
+    let sql_type = SqlType::of(&field);
+    let Some(elements) = element_fields(&sql_type, ordinality) else {
+        return refuse(
+            Error::user(format!("Cannot apply 'UNNEST' to arguments of type 'UNNEST(<{sql_type}>)'."))
+                .with_hint("Supported forms: UNNEST(<ARRAY>), UNNEST(<MAP>), UNNEST(<MULTISET>).")
+                .at(at),
+        );
+    };
+    let input = LogicalPlanBuilder::empty(true).build()?;
+    let elements = elements.into_iter().map(|f| (None, f)).collect();
+    let node = Unnest::try_new(input, expr, elements, ordinality, false, None)?;
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
 }
 
 fn refuse<T>(error: Error) -> Result<T> {

@@ -98,8 +98,9 @@ impl<'a> Resolver<'a> {
 
     /// Binds a query.
     pub fn query(&self, query: &Query) -> Result<LogicalPlan> {
-        rules::unsupported::check(&query.ast)?;
         let mut ast = query.ast.clone();
+        rules::correlate::name_unnests(&mut ast);
+        rules::unsupported::check(&ast)?;
         crate::sql::desugar(&mut ast)?;
         rules::frames::rewrite(&mut ast);
         rules::fetch::rewrite(&mut ast);
@@ -111,6 +112,8 @@ impl<'a> Resolver<'a> {
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))?;
         rules::strict_types::check(&plan)?;
         rules::meaning::apply(plan, self.context.config.zone())
+            .and_then(rules::correlate::apply)
+            .and_then(rules::temporal::apply)
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))
     }
 

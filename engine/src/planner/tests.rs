@@ -564,8 +564,8 @@ fn what_is_not_there_yet_is_refused_by_name() {
         (
             "SELECT * FROM t FOR SYSTEM_TIME AS OF t.ts",
             expect![[r#"
-            User at 1:15-1:16: FOR SYSTEM_TIME AS OF (temporal and lookup joins) is not supported yet.
-            Join windows of both tables, or use the table without it."#]],
+            User at nowhere: Temporal table join currently only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field
+            The table stands on the right of a join: l JOIN r FOR SYSTEM_TIME AS OF l.ts ON l.k = r.k."#]],
         ),
     ] {
         error(sql, expected);

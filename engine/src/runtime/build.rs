@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
     Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator,
-    RegularJoin, Sort, TopN, Union, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
+    RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
 use crate::time::Watermark;
@@ -49,6 +49,8 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::WindowJoin(n) => Box::new(WindowJoin::new(n, inputs, output)?),
         NodeKind::RegularJoin(n) => Box::new(RegularJoin::new(n, inputs, output)?),
         NodeKind::IntervalJoin(n) => Box::new(IntervalJoin::new(n, inputs, output)?),
+        NodeKind::Unnest(n) => Box::new(Unnest::new(n, input()?, output)?),
+        NodeKind::TemporalJoin(n) => Box::new(TemporalJoin::new(n, inputs, output)?),
         NodeKind::Limit(n) => Box::new(Limit::new(n, input()?, output)?),
         NodeKind::TopN(n) => Box::new(TopN::new(n, input()?, output, node.changelog.update_before)?),
         NodeKind::Deduplicate(n) => {

@@ -1,6 +1,7 @@
 //! Joins: which kind of join two inputs make, their keys, and the operator.
 
 use super::calc::named;
+use super::temporal_join::is_temporal;
 use super::{Graph, Lowered};
 use crate::error::{Error, Result};
 use crate::plan::{ChangelogMode, Edge, JoinKey, JoinType, NodeId, NodeKind, RegularJoinNode};
@@ -78,8 +79,17 @@ impl Graph<'_> {
             )
         })?;
         let left = self.lower(&join.left, &[])?;
+        if is_temporal(join) {
+            let (right, schema, filters) = self.versions(&join.right)?;
+            let mut inputs = self.join_inputs(join, left, (right, &schema))?;
+            inputs.conditions.extend(filters);
+            return match self.temporal_join(join, &inputs, join_type)? {
+                Some(joined) => Ok(joined),
+                None => Err(Error::internal("a temporal join without its times")),
+            };
+        }
         let right = self.lower(&join.right, &[])?;
-        let inputs = self.join_inputs(join, left, right)?;
+        let inputs = self.join_inputs(join, left, (right, join.right.schema()))?;
         if let Some(window) = self.window_join(&inputs, join_type)? {
             return Ok(window);
         }
@@ -191,8 +201,13 @@ impl Graph<'_> {
     }
 
     /// The keys of `join`, as columns of its inputs; an expression that is a key becomes a column of its own.
-    fn join_inputs(&mut self, join: &Join, left: Lowered, right: Lowered) -> Result<JoinInputs> {
-        let schemas = [join.left.schema().as_ref(), join.right.schema().as_ref()];
+    fn join_inputs(
+        &mut self,
+        join: &Join,
+        left: Lowered,
+        (right, right_schema): (Lowered, &DFSchema),
+    ) -> Result<JoinInputs> {
+        let schemas = [join.left.schema().as_ref(), right_schema];
         let schema = schemas[0].join(schemas[1]).map_err(|e| translate(e, &[]))?;
         let null_safe = join.null_equality == NullEquality::NullEqualsNull;
         let mut pairs: Vec<(Expr, Expr, bool)> =

@@ -12,6 +12,8 @@ mod rank;
 mod scan;
 mod set;
 mod sink;
+mod temporal_join;
+mod unnest;
 mod values;
 mod window;
 mod window_join;
@@ -19,7 +21,7 @@ mod window_join;
 pub(super) use sink::SinkTarget;
 
 use super::expressions::physical_column;
-use super::nodes::{Expand, Window};
+use super::nodes::{Expand, Unnest, Versioned, Window};
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
 use crate::plan::{
@@ -130,13 +132,20 @@ impl<'a> Graph<'a> {
             LogicalPlan::Projection(projection) => self.projection(projection, names),
             LogicalPlan::Filter(filter) => self.filter(filter, names),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate, names),
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<Window>() {
-                Some(window) => self.window_table(window),
-                None => match extension.node.as_any().downcast_ref::<Expand>() {
-                    Some(expand) => self.expand(expand),
-                    None => Err(Error::internal(format!("no lowering for {}", extension.node.name()))),
-                },
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                if let Some(window) = node.downcast_ref::<Window>() {
+                    self.window_table(window)
+                } else if let Some(expand) = node.downcast_ref::<Expand>() {
+                    self.expand(expand)
+                } else if let Some(unnest) = node.downcast_ref::<Unnest>() {
+                    self.unnest(unnest)
+                } else if let Some(versioned) = node.downcast_ref::<Versioned>() {
+                    self.lower(&versioned.input, names)
+                } else {
+                    Err(Error::internal(format!("no lowering for {}", extension.node.name())))
+                }
+            }
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Values(values) => self.values(values),

@@ -1,5 +1,6 @@
 //! Rewrites and checks of the bound plan, one per file, in the order in which they run.
 
+pub(super) mod correlate;
 pub(super) mod fetch;
 pub(super) mod frames;
 pub(super) mod group_windows;
@@ -9,6 +10,7 @@ pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod strict_types;
 pub(super) mod subqueries;
+pub(super) mod temporal;
 pub(super) mod unsupported;
 
 pub(super) use literal_types::typed;

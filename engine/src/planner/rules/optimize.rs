@@ -8,7 +8,7 @@ use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::{
     Analyzer, Optimizer, OptimizerContext, OptimizerRule,
-    decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
+    decorrelate_lateral_join::DecorrelateLateralJoin, decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
     eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
     eliminate_outer_join::EliminateOuterJoin,
     extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
@@ -41,6 +41,7 @@ fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(NotInJoins),
         Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
         Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),

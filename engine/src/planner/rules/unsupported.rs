@@ -139,11 +139,6 @@ impl Visitor for Check {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
         let at = span(factor.span());
         match factor {
-            TableFactor::Table { version: Some(_), .. } => refuse(
-                "FOR SYSTEM_TIME AS OF (temporal and lookup joins)",
-                "Join windows of both tables, or use the table without it.",
-                at,
-            ),
             TableFactor::Table { sample: Some(_), .. } => {
                 refuse("TABLESAMPLE", "Filter with WHERE RAND() < 0.1 instead.", at)
             }
@@ -152,11 +147,7 @@ impl Visitor for Check {
                 "Windows are written FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' MINUTE)).",
                 at,
             ),
-            TableFactor::UNNEST { .. } => refuse("UNNEST", "Pick single elements with a[1].", at),
             TableFactor::Function { .. } => refuse("LATERAL TABLE", "There is no replacement yet.", at),
-            TableFactor::Derived { lateral: true, .. } => {
-                refuse("LATERAL", "Write the subquery without reference to the tables beside it.", at)
-            }
             TableFactor::MatchRecognize { .. } => {
                 refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at)
             }
@@ -178,6 +169,7 @@ impl Visitor for Check {
             }
             TableFactor::Table { .. }
             | TableFactor::TableFunction { .. }
+            | TableFactor::UNNEST { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             _ => {
