@@ -157,6 +157,7 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
         let wants = match &node.kind {
             NodeKind::Sink(_) => sink_wants(nodes, index),
             NodeKind::Calc(calc) => own || calc.filter.is_some(),
+            NodeKind::Unnest(unnest) => own || unnest.condition.is_some(),
             NodeKind::Union | NodeKind::Expand(_) | NodeKind::DropUpdateBefore(_) => own,
             NodeKind::ChangelogNormalize(_) => false,
             NodeKind::TopN(top) if matches!(top.strategy, TopNStrategy::UpdateFast { .. }) => {
@@ -177,11 +178,16 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
         let passed = inputs.fold(ChangelogMode::APPEND, union);
         let node = &mut nodes[index];
         match &mut node.kind {
-            NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) | NodeKind::Sink(_) => {
+            NodeKind::Calc(_)
+            | NodeKind::Union
+            | NodeKind::Expand(_)
+            | NodeKind::Unnest(_)
+            | NodeKind::Sink(_) => {
                 node.changelog = passed;
             }
             NodeKind::Source(_) | NodeKind::Limit(_) | NodeKind::Sort(_) => {}
-            NodeKind::DropUpdateBefore(_) => {}
+            // They pass on what comes.
+            NodeKind::DropUpdateBefore(_) | NodeKind::RegularJoin(_) | NodeKind::TemporalJoin(_) => {}
             NodeKind::GroupAggregate(aggregate) => {
                 node.changelog.update_before &= needed[index];
                 aggregate.update_before = node.changelog.update_before;
@@ -226,6 +232,8 @@ fn can_leave_out(nodes: &[StreamNode], id: NodeId) -> bool {
             node.inputs.iter().all(|e| can_leave_out(nodes, e.from))
         }
         NodeKind::Limit(_) | NodeKind::Sort(_) => false,
+        // A row may be joined by what is updated: the old row's pairs are taken back one by one.
+        NodeKind::RegularJoin(_) | NodeKind::TemporalJoin(_) | NodeKind::Unnest(_) => false,
         _ => true,
     }
 }

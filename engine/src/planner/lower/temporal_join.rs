@@ -5,6 +5,7 @@ use super::scan::table_of;
 use super::{Graph, Lowered};
 use crate::error::{Error, Result};
 use crate::plan::{JoinType, NodeKind, TemporalJoinNode};
+use crate::planner::changelog::upsert_keys;
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::unalias;
 use crate::planner::nodes::{AS_OF, Versioned};
@@ -16,6 +17,7 @@ use datafusion_common::{Column, DFSchema, TableReference};
 use datafusion_expr::logical_plan::Join;
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, LogicalPlan};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The arguments of the mark of a temporal join, if `expr` is that.
@@ -146,14 +148,16 @@ impl Graph<'_> {
                 "Use the left table's event time, or a table whose connector can be looked up.",
             ));
         }
-        let key = versioned(&join.right).map(|v| primary_key(&v.input)).transpose()?.flatten();
-        let Some(key) = key else {
+        let declared = versioned(&join.right).map(|v| primary_key(&v.input)).transpose()?.flatten();
+        // A view keeps the last row of each key where it is a deduplication, an aggregate, ….
+        let found = upsert_keys(&self.nodes, inputs.nodes[1]);
+        if declared.is_none() && found.is_empty() {
             return Err(Error::user(
                 "Temporal Table Join requires primary key in versioned table, but no primary key can be found.",
             )
             .with_hint("Declare PRIMARY KEY (k) NOT ENFORCED in the table's CREATE TABLE.")
             .at(self.join_place));
-        };
+        }
         let Some(right_time) = index(mark.get(1)).and_then(|i| i.checked_sub(left_width)) else {
             return Err(Error::user(
                 "Event-Time Temporal Table Join requires both primary key and row time attribute in versioned table, but \
@@ -172,14 +176,20 @@ impl Graph<'_> {
             .iter()
             .filter_map(|k| inputs.right.fields.get(k.right).map(|f| f.name().as_str()))
             .collect();
-        if let Some(missing) = key.iter().find(|k| !equal.contains(&k.as_str())) {
+        let on: BTreeSet<usize> = inputs.keys.iter().map(|k| k.right).collect();
+        let covered = match &declared {
+            Some(key) => key.iter().all(|k| equal.contains(&k.as_str())),
+            None => found.iter().any(|k| k.is_subset(&on)),
+        };
+        if !covered {
+            let key = declared.unwrap_or_default();
             return Err(Error::user(format!(
                 "Temporal table's primary key [{}] must be included in the equivalence condition of temporal join, but \
                  current temporal join condition is [{}].",
                 key.join(", "),
                 inputs.without_marks().text(self)
             ))
-            .with_hint(format!("Add … = {missing} to ON."))
+            .with_hint("Compare all of the key's columns with `=` in ON.")
             .at(self.join_place));
         }
         let rest = inputs.without_marks();
