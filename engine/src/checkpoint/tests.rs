@@ -643,6 +643,7 @@ fn what_becomes_of_state_is_told_with_reasons() {
             retracts: false,
             update_before: true,
             at_end_only: false,
+            mini_batch: None,
         })
     };
     let plan = StreamPlan {

@@ -54,9 +54,19 @@ impl Aggregates {
     pub(super) fn apply(&self, into: &mut Accumulators, input: &ChangeBatch, groups: &[u32]) -> Result<()> {
         let Some(kinds) = input.kinds() else { return self.update(into, input.records(), groups) };
         let signs: Vec<i8> = kinds.iter().map(|k| if k.is_addition() { 1 } else { -1 }).collect();
+        self.apply_signs(into, input.records(), groups, &signs)
+    }
+
+    /// Takes each row of `input` in where its sign is 1, back where it is -1.
+    pub(super) fn apply_signs(
+        &self,
+        into: &mut Accumulators,
+        input: &RecordBatch,
+        groups: &[u32],
+        signs: &[i8],
+    ) -> Result<()> {
         for (call, accumulator) in self.calls.iter().zip(into) {
-            let records = input.records();
-            accumulator.apply(&call.arguments(records), groups, &signs, call.filter(records)?)?;
+            accumulator.apply(&call.arguments(input), groups, signs, call.filter(input)?)?;
         }
         Ok(())
     }

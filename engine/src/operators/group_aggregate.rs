@@ -14,6 +14,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{SortOptions, concat, take};
 use arrow::datatypes::{Int64Type, SchemaRef};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Counts and aggregates rows by key, for as long as the job runs. As Flink does without mini-batches, each row
@@ -28,6 +29,7 @@ pub struct GroupAggregate {
     retracts: bool,
     update_before: bool,
     at_end_only: bool,
+    in_batches: bool,
     output: SchemaRef,
     store: GroupStore<Groups>,
     groups: Vec<u32>,
@@ -102,6 +104,7 @@ impl GroupAggregate {
             retracts: node.retracts,
             update_before: node.update_before,
             at_end_only: node.at_end_only,
+            in_batches: node.mini_batch.is_some(),
             output,
             groups: Vec::new(),
         })
@@ -206,6 +209,74 @@ impl GroupAggregate {
         out.emit(ChangeBatch::new(records, kinds))
     }
 
+    /// Takes a mini-batch in and tells one change of each of its groups, as Flink's.
+    fn tell_batch(&mut self, input: &ChangeBatch, counted: &Counted, out: &mut dyn Collector) -> Result<()> {
+        // The groups of the batch in order of first sight, whether each was there before, and its place here.
+        let mut groups: Vec<u32> = Vec::new();
+        let mut known: Vec<bool> = Vec::new();
+        let mut places: HashMap<u32, usize> = HashMap::new();
+        let told_rows = self.aggregates.told_anyway(&self.store.payload().accumulators, input.records())?;
+        let mut told: Vec<bool> = Vec::new();
+        for (row, group) in self.groups.iter().enumerate().filter(|(row, _)| counted.signs[*row] != 0) {
+            let place = *places.entry(*group).or_insert_with(|| {
+                groups.push(*group);
+                known.push(!counted.first[row]);
+                told.push(false);
+                groups.len() - 1
+            });
+            told[place] |= told_rows.value(row);
+        }
+        let before = aggregates::evaluate(&self.store.payload().accumulators, &groups)?;
+        let payload = self.store.payload_mut();
+        self.aggregates.apply_signs(
+            &mut payload.accumulators,
+            input.records(),
+            &self.groups,
+            &counted.signs,
+        )?;
+        let after = aggregates::evaluate(&payload.accumulators, &groups)?;
+        let counts: Vec<i64> = groups.iter().map(|g| payload.counts[*g as usize]).collect();
+        let values: Vec<(ArrayRef, ArrayRef)> = before.into_iter().zip(after).collect();
+        let changed = Self::changed(&values, groups.len())?;
+        let (mut picks, mut kinds) = (Vec::new(), Vec::new());
+        for (place, count) in counts.iter().enumerate() {
+            let (old, new) = (place as u32, (groups.len() + place) as u32);
+            match (known[place], *count != 0) {
+                (true, false) => {
+                    picks.push(old);
+                    kinds.push(RowKind::Delete);
+                }
+                (false, true) => {
+                    picks.push(new);
+                    kinds.push(RowKind::Insert);
+                }
+                (true, true) if changed.value(place) || told[place] => {
+                    if self.update_before {
+                        picks.push(old);
+                        kinds.push(RowKind::UpdateBefore);
+                    }
+                    picks.push(new);
+                    kinds.push(RowKind::UpdateAfter);
+                }
+                _ => {}
+            }
+        }
+        if !picks.is_empty() {
+            let of = picks.iter().map(|p| groups[*p as usize % groups.len()]).collect::<Vec<u32>>();
+            let mut columns = self.store.keys(&of)?;
+            let picks = UInt32Array::from(picks);
+            for (before, after) in &values {
+                columns.push(take(&concat(&[before.as_ref(), after.as_ref()])?, &picks, None)?);
+            }
+            out.emit(ChangeBatch::new(batch(&self.output, columns, kinds.len())?, kinds))?;
+        }
+        let gone: Vec<u32> = groups.iter().zip(&counts).filter(|(_, n)| **n == 0).map(|(g, _)| *g).collect();
+        // Rows taken back of unknown keys have made groups too.
+        let strays = self.groups.iter().copied().filter(|g| !places.contains_key(g));
+        let gone: Vec<u32> = gone.into_iter().chain(strays).collect();
+        self.store.remove(gone)
+    }
+
     fn emit_all(&self, groups: &[u32], out: &mut dyn Collector) -> Result<()> {
         for groups in groups.chunks(MAX_BATCH_ROWS) {
             let mut columns = self.store.keys(groups)?;
@@ -260,11 +331,16 @@ impl Operator for GroupAggregate {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(input.records().column(*k))).collect();
         self.store.touch(&keys, rows, context.now_ms, &mut self.groups)?;
         let counted = self.count(&input);
-        let accumulators = &mut self.store.payload_mut().accumulators;
         if self.at_end_only && input.kinds().is_none() {
+            let accumulators = &mut self.store.payload_mut().accumulators;
             self.aggregates.update(accumulators, input.records(), &self.groups)?;
             return self.store.settle(context.now_ms);
         }
+        if self.in_batches && !self.at_end_only {
+            self.tell_batch(&input, &counted, out)?;
+            return self.store.settle(context.now_ms);
+        }
+        let accumulators = &mut self.store.payload_mut().accumulators;
         let changes = Changes { signs: &counted.signs, clears: &counted.clears };
         let values = self.aggregates.change(accumulators, input.records(), &self.groups, changes)?;
         if !self.at_end_only {

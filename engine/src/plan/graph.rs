@@ -254,6 +254,15 @@ pub struct AggregateCall {
     pub name: String,
 }
 
+/// How long rows wait for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MiniBatchNode {
+    /// `table.exec.mini-batch.size`: most rows.
+    pub size: u64,
+    /// `table.exec.mini-batch.allow-latency` in milliseconds.
+    pub latency_ms: u64,
+}
+
 /// Aggregation without windows. Output columns: keys, then aggregates.
 #[derive(Debug, Clone)]
 pub struct GroupAggregateNode {
@@ -267,6 +276,8 @@ pub struct GroupAggregateNode {
     pub update_before: bool,
     /// Batch mode: results once, at the end of input (a global aggregate then gives a row for no rows).
     pub at_end_only: bool,
+    /// `table.exec.mini-batch.*`: each mini-batch tells at most one change of a group.
+    pub mini_batch: Option<MiniBatchNode>,
 }
 
 /// Join of rows of the same window, emitted when the watermark passes the window's end. Output: left columns, then right

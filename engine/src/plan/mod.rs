@@ -8,7 +8,7 @@ mod partitioning;
 pub use changelog::ChangelogMode;
 pub use graph::{
     AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey,
-    JoinType, LimitNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan,
+    JoinType, LimitNode, MiniBatchNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan,
     TemporalJoinNode, TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode,
     WindowProperty, WindowTableNode,
 };

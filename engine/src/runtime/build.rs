@@ -18,7 +18,7 @@ use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, Wr
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
-    Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit, OpenContext, Operator,
+    Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit, MiniBatch, OpenContext, Operator,
     RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
@@ -45,7 +45,13 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::WindowTable(n) => Box::new(WindowTable::new(n, input()?, output)?),
         NodeKind::WindowAggregate(n) => Box::new(WindowAggregate::new(n, input()?, output)?),
         NodeKind::Expand(n) => Box::new(Expand::new(n, input()?, output)?),
-        NodeKind::GroupAggregate(n) => Box::new(GroupAggregate::new(n, input()?, output)?),
+        NodeKind::GroupAggregate(n) => {
+            let aggregate = Box::new(GroupAggregate::new(n, input()?, output)?);
+            match n.mini_batch {
+                Some(size) => Box::new(MiniBatch::new(aggregate, size, &n.keys, input()?)),
+                None => aggregate,
+            }
+        }
         NodeKind::WindowJoin(n) => Box::new(WindowJoin::new(n, inputs, output)?),
         NodeKind::RegularJoin(n) => Box::new(RegularJoin::new(n, inputs, output)?),
         NodeKind::IntervalJoin(n) => Box::new(IntervalJoin::new(n, inputs, output)?),

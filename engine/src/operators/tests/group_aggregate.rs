@@ -40,6 +40,7 @@ impl Setup {
             retracts: self.retracts,
             update_before: self.update_before,
             at_end_only: self.at_end_only,
+            mini_batch: None,
         };
         GroupAggregate::new(&node, input, output).unwrap()
     }

@@ -1,8 +1,11 @@
 //! Calc, Union, Limit, Values and WindowJoin.
 
-use crate::operators::testing::{Harness, rows, schema, text};
-use crate::operators::{Calc, Expand, Limit, Union, Values, WindowJoin};
-use crate::plan::{CalcNode, ExpandNode, JoinKey, JoinType, LimitNode, ValuesNode, WindowJoinNode};
+use crate::operators::testing::{Harness, calls, rows, schema, text};
+use crate::operators::{Calc, Expand, GroupAggregate, Limit, MiniBatch, Union, Values, WindowJoin};
+use crate::plan::{
+    CalcNode, ExpandNode, GroupAggregateNode, JoinKey, JoinType, LimitNode, MiniBatchNode, ValuesNode,
+    WindowJoinNode,
+};
 use arrow::array::Array;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator as Op;
@@ -139,4 +142,41 @@ fn rows_come_once_for_each_set_with_their_kinds() {
         -D NULL 2 NULL NULL 2
     "#]]
     .assert_eq(&h.rows("a 1\n -D NULL 2").take());
+}
+
+#[test]
+fn mini_batches_tell_one_change_of_a_group_and_wait_no_longer_than_they_may() {
+    let (input, output) = (schema("k STRING, v INT"), schema("k STRING, n BIGINT, s INT, max INT"));
+    let node = GroupAggregateNode {
+        keys: vec![0],
+        aggregates: calls("count(), sum(1), max(1)", &output, 1),
+        retracts: true,
+        update_before: true,
+        at_end_only: false,
+        mini_batch: Some(MiniBatchNode { size: 3, latency_ms: 1000 }),
+    };
+    let make = {
+        let input = input.clone();
+        move || {
+            let aggregate = GroupAggregate::new(&node, input.clone(), output.clone()).unwrap();
+            MiniBatch::new(Box::new(aggregate), node.mini_batch.unwrap(), &node.keys, input.clone())
+        }
+    };
+    let mut h = Harness::restoring(make, &[input], &[&[]]);
+    h.clock_ms(100).rows("a 1\n a 2");
+    assert_eq!(h.take(), "");
+    h.rows("b 3\n a 5\n -D b 3");
+    assert_eq!(h.take(), "+I a 2 3 2\n+I b 1 3 3\n");
+    h.clock_ms(1099);
+    assert_eq!(h.take(), "");
+    expect![[r#"
+        -U a 2 3 2
+        +U a 3 8 5
+        -D b 1 3 3
+    "#]]
+    .assert_eq(&h.clock_ms(1100).take());
+    h.rows("c 1\n -D c 1\n -D d 1\n a 0\n -D a 0\n b 1");
+    assert_eq!(h.take(), "+I b 1 1 1\n");
+    assert_eq!(h.rows("-U b 1\n +U b 2").watermark_ms(5).take(), "-U b 1 1 1\n+U b 1 2 2\n");
+    assert_eq!(h.rows("b 1").end().take(), "-U b 1 2 2\n+U b 2 3 2\n");
 }

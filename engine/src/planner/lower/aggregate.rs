@@ -5,7 +5,7 @@ use super::window::{bound_field, index_of};
 use super::{Graph, Lowered, NewNode, Origin, Windowed, refuse_unknown_aggregate};
 use crate::error::{Error, Result};
 use crate::plan::{
-    AggregateCall, ChangelogMode, GroupAggregateNode, NodeKind, TimeAttribute, WindowAggregateNode,
+    AggregateCall, ChangelogMode, GroupAggregateNode, MiniBatchNode, NodeKind, TimeAttribute, WindowAggregateNode,
     WindowInput, WindowProperty,
 };
 use crate::planner::diagnostics::translate;
@@ -383,6 +383,7 @@ impl Graph<'_> {
                 retracts: !changed.is_append(),
                 update_before: true,
                 at_end_only: batch,
+                mini_batch: self.mini_batch()?,
             }),
             name,
             inputs: vec![edge],
@@ -393,6 +394,27 @@ impl Graph<'_> {
         });
         let fields = columns.iter().map(|c| Arc::new(fields[*c].clone())).collect();
         Ok(Lowered { node, columns, fields, windowed: None })
+    }
+
+    /// The mini-batches that are set.
+    ///
+    /// Errors: a size or a latency that is missing.
+    fn mini_batch(&self) -> Result<Option<MiniBatchNode>> {
+        let config = self.context.config;
+        if !config.boolean("table.exec.mini-batch.enabled") || config.is_batch() {
+            return Ok(None);
+        }
+        let (size, latency_ms) =
+            (config.integer("table.exec.mini-batch.size"), config.duration_ms("table.exec.mini-batch.allow-latency"));
+        if size == 0 {
+            return Err(Error::user("table.exec.mini-batch.size must be > 0.")
+                .with_hint("SET 'table.exec.mini-batch.size' = '5000';"));
+        }
+        if latency_ms == 0 {
+            return Err(Error::user("table.exec.mini-batch.allow-latency must be greater than 0.")
+                .with_hint("SET 'table.exec.mini-batch.allow-latency' = '1 s';"));
+        }
+        Ok(Some(MiniBatchNode { size, latency_ms }))
     }
 
     /// The operator that gives the slots, and each slot's index in its output.
