@@ -29,8 +29,8 @@ pub struct MiniBatch {
     input: SchemaRef,
     pending: Vec<ChangeBatch>,
     rows: usize,
-    /// When the first of them came.
-    since_ms: i64,
+    /// When the first of them came; `None` where that was before a restore.
+    since_ms: Option<i64>,
     max_parallelism: usize,
 }
 
@@ -45,7 +45,7 @@ impl MiniBatch {
             input,
             pending: Vec::new(),
             rows: 0,
-            since_ms: 0,
+            since_ms: None,
             max_parallelism: 1,
         }
     }
@@ -75,7 +75,9 @@ impl MiniBatch {
     }
 
     fn due_ms(&self) -> Option<i64> {
-        (self.rows > 0).then(|| self.since_ms.saturating_add(self.latency_ms))
+        // What was restored asks for a timer at once, which starts its time.
+        let due = self.since_ms.map_or(i64::MIN, |since| since.saturating_add(self.latency_ms));
+        (self.rows > 0).then_some(due)
     }
 
     fn take_back(&mut self, rows: &StateRows, checkpoints: &[i64]) -> Result<()> {
@@ -192,7 +194,7 @@ impl Operator for MiniBatch {
         while start < input.num_rows() {
             let taken = (input.num_rows() - start).min(self.size - self.rows.min(self.size - 1));
             if self.rows == 0 {
-                self.since_ms = context.now_ms;
+                self.since_ms = Some(context.now_ms);
             }
             self.pending.push(input.slice(start, taken));
             self.rows += taken;
@@ -219,8 +221,10 @@ impl Operator for MiniBatch {
     }
 
     fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
-        if self.due_ms().is_some_and(|due| due <= context.now_ms) {
-            self.flush(context, out)?;
+        match self.since_ms {
+            None => self.since_ms = Some(context.now_ms),
+            Some(_) if self.due_ms().is_some_and(|due| due <= context.now_ms) => self.flush(context, out)?,
+            Some(_) => {}
         }
         self.inner.on_timer(context, out)
     }

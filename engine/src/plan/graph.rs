@@ -133,6 +133,9 @@ pub struct WatermarkStrategy {
     pub idle_timeout_ms: Option<u64>,
     /// `pipeline.auto-watermark-interval`, in milliseconds; 0 means with every row.
     pub interval_ms: u64,
+    /// Whether each watermark is told where it arises: an update that any row may bring can take back an earlier row
+    /// of a window. Else only those that decide about the rows that come next.
+    pub tells_each: bool,
 }
 
 /// Fixed rows.

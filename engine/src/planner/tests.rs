@@ -793,6 +793,7 @@ fn metadata_hints_and_idle_timeouts_reach_the_source() {
                         5000,
                     ),
                     interval_ms: 200,
+                    tells_each: false,
                 },
             ),
         }"#]]

@@ -397,7 +397,8 @@ struct Slices {
 impl Watermarks {
     /// Flink tells a watermark after each row that moves event time on by more than the interval. Only those
     /// matter that come before a row at or before them (it may be late), or one just behind them (a session
-    /// that has fired is no longer there to be joined): the batch is cut before such rows only.
+    /// that has fired is no longer there to be joined): the batch is cut before such rows only, unless all are
+    /// wanted.
     fn cut(&self, split: &str, watermarks: &dyn Array, times: &dyn Array) -> Slices {
         let interval = self.strategy.interval_ms as i64;
         let others = self.splits.others(split).unwrap_or(Watermark::MAX).0;
@@ -407,7 +408,9 @@ impl Watermarks {
         let (watermarks, times) = (watermarks.as_primitive::<Int64Type>(), times.as_primitive::<Int64Type>());
         let mut cuts = Vec::new();
         for row in 0..watermarks.len() {
-            if told > out && times.is_valid(row) && times.value(row) <= told.saturating_add(1) {
+            let matters =
+                self.strategy.tells_each || times.is_valid(row) && times.value(row) <= told.saturating_add(1);
+            if told > out && matters {
                 cuts.push((row, Watermark(told)));
                 out = told;
             }
@@ -490,7 +493,7 @@ mod tests {
 
     fn watermarks(interval_ms: u64) -> Watermarks {
         let expression = Arc::new(Column::new("ts", 0));
-        let strategy = WatermarkStrategy { expression, idle_timeout_ms: None, interval_ms };
+        let strategy = WatermarkStrategy { expression, idle_timeout_ms: None, interval_ms, tells_each: false };
         let mut splits = SplitWatermarks::new(None);
         splits.add("a".into(), 0);
         Watermarks { strategy, splits, eager_column: Some(0), told_at_ms: None }

@@ -57,7 +57,7 @@ pub(super) fn watermark(delay: i64, idle_timeout_ms: Option<u64>, interval_ms: u
     let ts: Arc<Column> = Arc::new(Column::new("ts", 0));
     let delay = lit(datafusion_common::ScalarValue::new_interval_mdn(0, 0, delay * 1_000_000));
     let expression = Arc::new(BinaryExpr::new(ts, BinaryOperator::Minus, delay));
-    WatermarkStrategy { expression, idle_timeout_ms, interval_ms }
+    WatermarkStrategy { expression, idle_timeout_ms, interval_ms, tells_each: false }
 }
 
 /// A source whose splits are fed by the test.

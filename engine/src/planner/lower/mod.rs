@@ -114,6 +114,7 @@ impl<'a> Graph<'a> {
     /// The finished graph.
     pub fn finish(mut self) -> StreamPlan {
         crate::planner::changelog::infer(&mut self.nodes);
+        tell_each_watermark(&mut self.nodes);
         identity::assign(&mut self.nodes);
         StreamPlan { nodes: self.nodes }
     }
@@ -300,6 +301,20 @@ impl<'a> Graph<'a> {
                 .find(|n| !self.node(*n).changelog.is_append())
                 .map_or(node, |n| self.producer(n)),
             _ => node,
+        }
+    }
+}
+
+/// Where rows are taken back from windows, sources tell each watermark.
+fn tell_each_watermark(nodes: &mut [StreamNode]) {
+    if !nodes.iter().any(|n| matches!(&n.kind, NodeKind::WindowAggregate(a) if a.retracts)) {
+        return;
+    }
+    for node in nodes {
+        if let NodeKind::Source(source) = &mut node.kind
+            && let Some(watermark) = &mut source.watermark
+        {
+            watermark.tells_each = true;
         }
     }
 }

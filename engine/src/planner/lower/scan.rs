@@ -125,6 +125,7 @@ impl Graph<'_> {
                     expression: physical(&watermark.expression, &all_schema, &columns)?,
                     idle_timeout_ms: table.idle_timeout_ms(self.context)?,
                     interval_ms: self.context.config.watermark_interval_ms(),
+                    tells_each: false,
                 })
             }
         };
