@@ -1,4 +1,5 @@
 -- order: sorted
+-- parallelism: 1 (whether a window is told before its row is taken back is a race between tasks)
 CREATE TEMPORARY VIEW Dedup AS SELECT ts, k, i FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn FROM Timed) WHERE rn = 1;
 SELECT window_start, window_end, COUNT(*), SUM(i) FROM TABLE(TUMBLE(TABLE Dedup, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, window_end;
 SELECT window_start, window_end, COUNT(*), SUM(i) FROM TABLE(HOP(TABLE Dedup, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND)) GROUP BY window_start, window_end;
