@@ -112,6 +112,29 @@ pub struct ViewDefinition {
     pub database: String,
 }
 
+/// A user-defined function as `CREATE FUNCTION` declared it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FunctionDefinition {
+    /// Name and SQL type of each parameter.
+    pub parameters: Vec<(String, String)>,
+    /// SQL type of the result, `NOT NULL` included.
+    pub returns: String,
+    /// What `body` is.
+    pub language: FunctionLanguage,
+    /// An SQL expression over the parameters; or `path#export` of a WebAssembly module.
+    pub body: String,
+}
+
+/// What a function is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionLanguage {
+    /// SQL.
+    Sql,
+    /// WebAssembly.
+    Wasm,
+}
+
 /// Whether the value of option `key` must never be printed: passwords, secret keys, tokens, JAAS texts.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();

@@ -16,6 +16,8 @@ pub enum ObjectKind {
     Table,
     /// A view.
     View,
+    /// A user-defined function.
+    Function,
 }
 
 impl fmt::Display for ObjectKind {
@@ -25,6 +27,7 @@ impl fmt::Display for ObjectKind {
             Self::Database => "database",
             Self::Table => "table",
             Self::View => "view",
+            Self::Function => "function",
         })
     }
 }

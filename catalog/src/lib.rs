@@ -9,8 +9,8 @@ mod overlay;
 mod sqlite;
 
 pub use definition::{
-    ColumnDefinition, ColumnKind, DatabaseDefinition, Object, Options, PrimaryKey, TableDefinition,
-    ViewDefinition, WatermarkDefinition, is_secret,
+    ColumnDefinition, ColumnKind, DatabaseDefinition, FunctionDefinition, FunctionLanguage, Object, Options,
+    PrimaryKey, TableDefinition, ViewDefinition, WatermarkDefinition, is_secret,
 };
 pub use error::{CatalogError, ObjectKind, Result};
 pub use memory::MemoryCatalog;
@@ -46,6 +46,14 @@ pub trait Catalog: Send + Sync + std::fmt::Debug {
     fn replace_object(&self, database: &str, name: &str, object: Object) -> Result<()>;
     /// Removes a table or view; `NotFound` if there is none.
     fn drop_object(&self, database: &str, name: &str) -> Result<()>;
+    /// Names of all functions in `database`, sorted. Names of functions are in lower case.
+    fn functions(&self, database: &str) -> Result<Vec<String>>;
+    /// The definition of a function, or `None` if there is none of that name.
+    fn function(&self, database: &str, name: &str) -> Result<Option<FunctionDefinition>>;
+    /// Adds a function; `AlreadyExists` if there is one of that name.
+    fn create_function(&self, database: &str, name: &str, definition: FunctionDefinition) -> Result<()>;
+    /// Removes a function; `NotFound` if there is none.
+    fn drop_function(&self, database: &str, name: &str) -> Result<()>;
     /// The name under which the catalog is known, for error texts and `SHOW CATALOGS`.
     fn name(&self) -> &str;
 }

@@ -1,29 +1,38 @@
 //! A catalog that lives as long as the process.
 
 use crate::{
-    Catalog, CatalogError, DEFAULT_DATABASE, DatabaseDefinition, Object, ObjectKind, ObjectName, Result,
+    Catalog, CatalogError, DEFAULT_DATABASE, DatabaseDefinition, FunctionDefinition, Object, ObjectKind,
+    ObjectName, Result,
 };
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Databases = BTreeMap<String, (DatabaseDefinition, BTreeMap<String, Object>)>;
+type Functions = BTreeMap<(String, String), FunctionDefinition>;
 
 /// Keeps everything in memory; starts with the default database.
 #[derive(Debug)]
 pub struct MemoryCatalog {
     name: String,
     databases: Mutex<Databases>,
+    /// By database and name.
+    functions: Mutex<Functions>,
 }
 
 impl MemoryCatalog {
     /// An empty catalog called `name`.
     pub fn new(name: impl Into<String>) -> Self {
         let databases = BTreeMap::from([(DEFAULT_DATABASE.to_string(), Default::default())]);
-        Self { name: name.into(), databases: Mutex::new(databases) }
+        Self { name: name.into(), databases: Mutex::new(databases), functions: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Databases> {
         self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_functions(&self) -> MutexGuard<'_, Functions> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn no_database(&self, name: &str) -> CatalogError {
@@ -66,6 +75,7 @@ impl Catalog for MemoryCatalog {
             return Err(CatalogError::NotEmpty { name: name.to_string() });
         }
         databases.remove(name);
+        self.lock_functions().retain(|(database, _), _| database != name);
         Ok(())
     }
 
@@ -110,6 +120,38 @@ impl Catalog for MemoryCatalog {
         match objects.remove(name) {
             Some(_) => Ok(()),
             None => Err(CatalogError::NotFound { kind: ObjectKind::Table, name: self.full(database, name) }),
+        }
+    }
+
+    fn functions(&self, database: &str) -> Result<Vec<String>> {
+        let functions = self.lock_functions();
+        Ok(functions.keys().filter(|(d, _)| d == database).map(|(_, name)| name.clone()).collect())
+    }
+
+    fn function(&self, database: &str, name: &str) -> Result<Option<FunctionDefinition>> {
+        Ok(self.lock_functions().get(&(database.to_string(), name.to_string())).cloned())
+    }
+
+    fn create_function(&self, database: &str, name: &str, definition: FunctionDefinition) -> Result<()> {
+        self.database(database)?;
+        match self.lock_functions().entry((database.to_string(), name.to_string())) {
+            Entry::Occupied(_) => Err(CatalogError::AlreadyExists {
+                kind: ObjectKind::Function,
+                name: self.full(database, name),
+            }),
+            Entry::Vacant(free) => {
+                free.insert(definition);
+                Ok(())
+            }
+        }
+    }
+
+    fn drop_function(&self, database: &str, name: &str) -> Result<()> {
+        match self.lock_functions().remove(&(database.to_string(), name.to_string())) {
+            Some(_) => Ok(()),
+            None => {
+                Err(CatalogError::NotFound { kind: ObjectKind::Function, name: self.full(database, name) })
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! A catalog over another: definitions are made and dropped above, what lies below is only read.
 
 use crate::{
-    Catalog, CatalogError, DatabaseDefinition, MemoryCatalog, Object, ObjectKind, ObjectName, Result,
+    Catalog, CatalogError, DatabaseDefinition, FunctionDefinition, MemoryCatalog, Object, ObjectKind,
+    ObjectName, Result,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,8 @@ pub struct OverlayCatalog {
 struct State {
     /// Objects of the catalog below that were dropped here.
     dropped: BTreeSet<(String, String)>,
+    /// Functions of the catalog below that were dropped here.
+    dropped_functions: BTreeSet<(String, String)>,
     /// Databases of the catalog below that were dropped here.
     dropped_databases: BTreeSet<String>,
     /// Objects of the catalog below that were read.
@@ -159,6 +162,45 @@ impl Catalog for OverlayCatalog {
         }
         let name = ObjectName::new(self.name(), database, name).to_string();
         Err(CatalogError::NotFound { kind: ObjectKind::Table, name })
+    }
+
+    fn functions(&self, database: &str) -> Result<Vec<String>> {
+        let mut names: BTreeSet<String> = self.above.functions(database)?.into_iter().collect();
+        if self.is_below(database)? {
+            let dropped =
+                |name: &String| self.lock().dropped_functions.contains(&(database.to_string(), name.clone()));
+            names.extend(self.below.functions(database)?.into_iter().filter(|name| !dropped(name)));
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn function(&self, database: &str, name: &str) -> Result<Option<FunctionDefinition>> {
+        if let Some(found) = self.above.function(database, name)? {
+            return Ok(Some(found));
+        }
+        let dropped = self.lock().dropped_functions.contains(&(database.to_string(), name.to_string()));
+        if dropped || !self.is_below(database)? { Ok(None) } else { self.below.function(database, name) }
+    }
+
+    fn create_function(&self, database: &str, name: &str, definition: FunctionDefinition) -> Result<()> {
+        if self.function(database, name)?.is_some() {
+            let name = ObjectName::new(self.name(), database, name).to_string();
+            return Err(CatalogError::AlreadyExists { kind: ObjectKind::Function, name });
+        }
+        self.lift(database)?;
+        self.above.create_function(database, name, definition)
+    }
+
+    fn drop_function(&self, database: &str, name: &str) -> Result<()> {
+        if self.above.function(database, name)?.is_some() {
+            return self.above.drop_function(database, name);
+        }
+        if self.function(database, name)?.is_none() {
+            let name = ObjectName::new(self.name(), database, name).to_string();
+            return Err(CatalogError::NotFound { kind: ObjectKind::Function, name });
+        }
+        self.lock().dropped_functions.insert((database.to_string(), name.to_string()));
+        Ok(())
     }
 
     fn name(&self) -> &str {

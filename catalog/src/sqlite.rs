@@ -1,7 +1,8 @@
 //! The embedded catalog: one SQLite file, definitions as JSON, safe under several processes.
 
 use crate::{
-    Catalog, CatalogError, DEFAULT_DATABASE, DatabaseDefinition, Object, ObjectKind, ObjectName, Result,
+    Catalog, CatalogError, DEFAULT_DATABASE, DatabaseDefinition, FunctionDefinition, Object, ObjectKind,
+    ObjectName, Result,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Version of the file's layout, kept in SQLite's `user_version`.
-const LAYOUT_VERSION: i64 = 1;
+const LAYOUT_VERSION: i64 = 2;
 /// How long a call waits for another process that holds the file, in seconds.
 const BUSY_TIMEOUT_SECONDS: u64 = 5;
 
@@ -68,6 +69,11 @@ fn create_layout(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS databases (name TEXT PRIMARY KEY, definition TEXT NOT NULL) STRICT;
          CREATE TABLE IF NOT EXISTS objects (
+             database TEXT NOT NULL REFERENCES databases(name) ON DELETE CASCADE,
+             name TEXT NOT NULL,
+             definition TEXT NOT NULL,
+             PRIMARY KEY (database, name)) STRICT;
+         CREATE TABLE IF NOT EXISTS functions (
              database TEXT NOT NULL REFERENCES databases(name) ON DELETE CASCADE,
              name TEXT NOT NULL,
              definition TEXT NOT NULL,
@@ -135,7 +141,10 @@ impl Catalog for SqliteCatalog {
     fn alter_database(&self, name: &str, definition: DatabaseDefinition) -> Result<()> {
         let changed = self
             .lock()
-            .execute("UPDATE databases SET definition = ?2 WHERE name = ?1", params![name, write(&definition)?])
+            .execute(
+                "UPDATE databases SET definition = ?2 WHERE name = ?1",
+                params![name, write(&definition)?],
+            )
             .map_err(failed)?;
         if changed == 0 { Err(self.no_database(name)) } else { Ok(()) }
     }
@@ -221,6 +230,56 @@ impl Catalog for SqliteCatalog {
         if dropped == 0 {
             let name = self.full(database, name);
             return Err(CatalogError::NotFound { kind: ObjectKind::Table, name });
+        }
+        Ok(())
+    }
+
+    fn functions(&self, database: &str) -> Result<Vec<String>> {
+        let connection = self.lock();
+        let mut rows = connection
+            .prepare("SELECT name FROM functions WHERE database = ?1 ORDER BY name")
+            .map_err(failed)?;
+        let names = rows.query_map([database], |r| r.get(0)).map_err(failed)?;
+        names.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    fn function(&self, database: &str, name: &str) -> Result<Option<FunctionDefinition>> {
+        let found: Option<String> = self
+            .lock()
+            .query_row(
+                "SELECT definition FROM functions WHERE database = ?1 AND name = ?2",
+                [database, name],
+                |r| r.get(0),
+            )
+            .optional()
+            .map_err(failed)?;
+        found.map(|text| read(name, &text)).transpose()
+    }
+
+    fn create_function(&self, database: &str, name: &str, definition: FunctionDefinition) -> Result<()> {
+        self.database(database)?;
+        let added = self
+            .lock()
+            .execute(
+                "INSERT OR IGNORE INTO functions VALUES (?1, ?2, ?3)",
+                params![database, name, write(&definition)?],
+            )
+            .map_err(failed)?;
+        if added == 0 {
+            let name = self.full(database, name);
+            return Err(CatalogError::AlreadyExists { kind: ObjectKind::Function, name });
+        }
+        Ok(())
+    }
+
+    fn drop_function(&self, database: &str, name: &str) -> Result<()> {
+        let dropped = self
+            .lock()
+            .execute("DELETE FROM functions WHERE database = ?1 AND name = ?2", [database, name])
+            .map_err(failed)?;
+        if dropped == 0 {
+            let name = self.full(database, name);
+            return Err(CatalogError::NotFound { kind: ObjectKind::Function, name });
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ impl Generator {
                 }
             };
         }
-        let mut sub = |this: &mut Self, of| this.expr(scope, of, depth - 1);
+        let sub = |this: &mut Self, of| this.expr(scope, of, depth - 1);
         match (of, self.below(5)) {
             (Type::Int, 0) => {
                 let op = *["+", "-", "*"].choose(&mut self.random).unwrap();

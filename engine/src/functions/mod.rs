@@ -32,11 +32,13 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
+mod wasm;
 
 pub use cast::{cast_array, cast_expr};
 pub use registry::FunctionRegistry;
 pub use replace::{replace, replace_one};
 pub use scalar::{carry, evaluation_error};
+pub(crate) use wasm::WasmFunction;
 
 /// Every scalar function.
 fn families() -> impl Iterator<Item = &'static scalar::Function> {

@@ -157,6 +157,11 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
     if message.contains("Aggregate functions are not allowed in the WHERE") {
         return Error::user("Aggregate expression is illegal in WHERE clause.").with_hint("Use HAVING.");
     }
+    // What a user-defined function says of its arguments.
+    if let Some((_, ours)) = message.split_once("user-defined coercion failed with: External error: ") {
+        let ours = ours.split(". No function matches").next().unwrap_or(ours);
+        return Error::user(ours.lines().next().unwrap_or(ours));
+    }
     for pattern in [&COERCE, &NO_TYPES] {
         if let Some(found) = pattern.captures(message) {
             let reason = message.lines().next().unwrap_or_default();
@@ -227,7 +232,9 @@ fn clean(message: &str) -> String {
 /// Names of Arrow's types as SQL's.
 fn sql_types(text: &str) -> String {
     static NAMES: LazyLock<regex::Regex> = LazyLock::new(|| {
-        pattern(r"\b(Int8|Int16|Int32|Int64|Float32|Float64|Utf8|Binary|Boolean|Date32|Timestamp\(ms\)|Timestamp\(ms, .UTC.\))")
+        pattern(
+            r"\b(Int8|Int16|Int32|Int64|Float32|Float64|Utf8|Binary|Boolean|Date32|Timestamp\(ms\)|Timestamp\(ms, .UTC.\))",
+        )
     });
     let name = |found: &regex::Captures<'_>| match &found[1] {
         "Int8" => "TINYINT",

@@ -18,9 +18,11 @@ mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
+mod user_function;
 
 pub use chaining::chains;
 pub use explain::{execution as explain_execution, stream as explain_stream};
+pub use user_function::check_function;
 
 use crate::config::Config;
 use crate::connector::{Boundedness, ConnectorRegistry, Sink};
@@ -39,6 +41,16 @@ use std::sync::Arc;
 pub trait TableLookup: Sync {
     /// The object that the name `parts` (one to three, as written) means, with its full name.
     fn find(&self, parts: &[String]) -> Result<Option<(ObjectName, Object)>>;
+    /// The user-defined function that a call of `parts` means; `None` for built-in and unknown ones.
+    fn function(&self, parts: &[String]) -> Result<Option<catalog::FunctionDefinition>> {
+        let _ = parts;
+        Ok(None)
+    }
+    /// Whether a temporary system function of that name hides a built-in one.
+    fn is_system_function(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
     /// Full names of all tables and views that can be named, for "did you mean".
     fn names(&self) -> Vec<ObjectName>;
 }

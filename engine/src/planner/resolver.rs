@@ -9,7 +9,7 @@ use crate::error::{Error, Result, nearest};
 use crate::functions::FunctionRegistry;
 use crate::sql::{Query, TableHints};
 use arrow::datatypes::DataType;
-use catalog::{Object, ObjectName, Options, ViewDefinition};
+use catalog::{FunctionDefinition, Object, ObjectName, Options, ViewDefinition};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DFSchema, Result as DfResult, TableReference};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
@@ -17,7 +17,7 @@ use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF
 use datafusion_sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast;
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -36,6 +36,10 @@ pub(super) struct Resolver<'a> {
     /// Catalog and database against which a view's names resolve.
     scope: Option<(String, String)>,
     depth: Cell<usize>,
+    /// User-defined functions that were called, bound once.
+    user_functions: RefCell<HashMap<String, Arc<ScalarUDF>>>,
+    /// Why a user-defined function could not be bound: DataFusion takes it for unknown.
+    broken_function: RefCell<Option<Error>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -60,6 +64,8 @@ impl<'a> Resolver<'a> {
             options,
             scope: None,
             depth: Cell::new(0),
+            user_functions: RefCell::default(),
+            broken_function: RefCell::default(),
         }
     }
 
@@ -109,12 +115,53 @@ impl<'a> Resolver<'a> {
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
         let plan = binder
             .sql_statement_to_plan(ast::Statement::Query(ast))
-            .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))?;
+            .map_err(|e| self.located(self.bound(e), &query.ast))?;
         rules::strict_types::check(&plan)?;
         rules::meaning::apply(plan, self.context.config.zone())
             .and_then(rules::correlate::apply)
             .and_then(rules::temporal::apply)
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))
+    }
+
+    /// An error of binding: of the user-defined function that could not be bound, if one could not.
+    fn bound(&self, error: datafusion_common::DataFusionError) -> Error {
+        let broken = self.broken_function.take();
+        broken.unwrap_or_else(|| translate(error, &self.function_names()))
+    }
+
+    /// The user-defined function that a call of `name` means.
+    fn user_function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(known) = self.user_functions.borrow().get(name) {
+            return Some(Arc::clone(known));
+        }
+        let parts: Vec<String> = match (&self.scope, name.split('.').map(String::from).collect::<Vec<_>>()) {
+            (Some((c, d)), parts) if parts.len() == 1 => [vec![c.clone(), d.clone()], parts].concat(),
+            (_, parts) => parts,
+        };
+        let bind = |definition: &FunctionDefinition| {
+            if self.depth.get() >= MOST_NESTED_VIEWS {
+                return Err(Error::user(format!("Function '{name}' is nested too deep, or calls itself.")));
+            }
+            let inner = Self::for_expressions(self.context)?;
+            inner.depth.set(self.depth.get() + 1);
+            super::user_function::bind(name, definition, &inner)
+        };
+        let found = match self.context.tables.function(&parts) {
+            Ok(None) => self.scope.is_some().then(|| self.context.tables.function(&[name.to_string()])),
+            other => Some(other),
+        };
+        let bound = found?.and_then(|f| f.as_ref().map(bind).transpose());
+        match bound {
+            Ok(function) => {
+                let function = Arc::new(function?);
+                self.user_functions.borrow_mut().insert(name.to_string(), Arc::clone(&function));
+                Some(function)
+            }
+            Err(e) => {
+                self.broken_function.borrow_mut().get_or_insert(e);
+                None
+            }
+        }
     }
 
     /// The error at the first call of the function that it names, if it has no place yet.
@@ -139,9 +186,7 @@ impl<'a> Resolver<'a> {
         crate::sql::desugar_expression(&mut ast)?;
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
         let mut planner_context = datafusion_sql::planner::PlannerContext::new();
-        let expr = binder
-            .sql_to_expr(ast, schema, &mut planner_context)
-            .map_err(|e| translate(e, &self.function_names()))?;
+        let expr = binder.sql_to_expr(ast, schema, &mut planner_context).map_err(|e| self.bound(e))?;
         rules::strict_types::check_expression(&expr, schema)?;
         let expr = rules::meaning::expression(expr, schema, self.context.config.zone())
             .map_err(|e| translate(e, &self.function_names()))?;
@@ -283,7 +328,13 @@ impl ContextProvider for Resolver<'_> {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let name = name.to_lowercase();
-        self.group_windows.get(&name).cloned().or_else(|| self.functions.scalar(&name))
+        if self.context.tables.is_system_function(&name) {
+            return self.user_function(&name);
+        }
+        let built_in = self.group_windows.get(&name).cloned().or_else(|| self.functions.scalar(&name));
+        // Aggregates and the like are asked for after this: they are no user's.
+        let aggregate = self.functions.aggregate(&name).is_some() || self.functions.window(&name).is_some();
+        built_in.or_else(|| if aggregate { None } else { self.user_function(&name) })
     }
 
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -2,6 +2,7 @@
 
 mod alter;
 mod describe;
+mod functions;
 mod jobs;
 mod show;
 mod tables;
@@ -20,8 +21,8 @@ use crate::state::MemoryBudget;
 use crate::time::Clock;
 use arrow::datatypes::SchemaRef;
 use catalog::{Catalog, Object, ObjectKind, ObjectName, ViewDefinition};
-use std::sync::Arc;
 pub use jobs::{JobHost, JobLine};
+use std::sync::Arc;
 
 use jobs::Jobs;
 use tables::Tables;
@@ -74,6 +75,8 @@ impl Session {
             Statement::StatementSet(inserts) => self.insert(&inserts),
             Statement::CreateTable(create) => self.create_table(&create),
             Statement::CreateView(create) => self.create_view(&create),
+            Statement::CreateFunction(create) => functions::create(self, &create),
+            Statement::DropFunction(drop) => functions::drop(self, &drop),
             Statement::Alter(alter) => alter::alter(self, &alter),
             Statement::CreateDatabase(create) => self.tables.create_database(&create).map(|()| Outcome::Done),
             Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
@@ -333,11 +336,10 @@ impl Session {
 
     /// Names of all functions, for completion.
     pub fn functions(&self) -> Vec<String> {
-        FunctionRegistry::new(self.clock.clone(), self.config.zone())
-            .names()
-            .iter()
-            .map(|n| n.to_string())
-            .collect()
+        let registry = FunctionRegistry::new(self.clock.clone(), self.config.zone());
+        let mut names: Vec<String> = registry.names().iter().map(|n| n.to_string()).collect();
+        names.extend(self.tables.function_names());
+        names
     }
 }
 

@@ -36,7 +36,9 @@ pub(super) fn show(show: &Show, session: &Session) -> Result<Outcome> {
             "view name",
             filtered(objects(session, from.as_ref(), Some(ObjectKind::View))?, like.as_ref()),
         ),
-        Show::Functions { user: true, .. } => text_rows("function name", []),
+        Show::Functions { user: true, like } => {
+            text_rows("function name", filtered(tables.function_names(), like.as_ref()))
+        }
         Show::Functions { user: false, like } => {
             text_rows("function name", filtered(session.functions(), like.as_ref()))
         }

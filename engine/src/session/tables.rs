@@ -1,5 +1,6 @@
 //! `Tables`: names to tables and views, over the session's catalogs and its temporary objects.
 
+use super::functions::TemporaryFunctions;
 use super::kind_word;
 use crate::error::{Error, Result, nearest};
 use crate::planner::TableLookup;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub(super) struct Tables {
     catalogs: Vec<Arc<dyn Catalog>>,
     temporary: BTreeMap<ObjectName, Object>,
+    pub(super) functions: TemporaryFunctions,
     catalog: String,
     database: String,
 }
@@ -21,7 +23,13 @@ impl Tables {
     pub(super) fn new(catalogs: Vec<Arc<dyn Catalog>>) -> Self {
         let catalog = catalogs.first().map_or_else(String::new, |c| c.name().to_string());
         let database = catalog::DEFAULT_DATABASE.to_string();
-        Self { catalogs, temporary: BTreeMap::new(), catalog, database }
+        Self {
+            catalogs,
+            temporary: BTreeMap::new(),
+            functions: TemporaryFunctions::default(),
+            catalog,
+            database,
+        }
     }
 
     /// Current catalog and database.
@@ -160,7 +168,7 @@ impl Tables {
         match drop.kind {
             ObjectKind::Database => return self.drop_database(drop),
             ObjectKind::Catalog => return Err(Error::unsupported("DROP CATALOG", "").at(drop.name.span)),
-            ObjectKind::Table | ObjectKind::View => {}
+            ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
         }
         let full = self.resolve(&drop.name)?;
         let word = kind_word(drop.kind);
@@ -268,6 +276,14 @@ impl TableLookup for Tables {
         let Ok(catalog) = self.catalog(&name.catalog) else { return Ok(None) };
         let object = catalog.object(&name.database, &name.object)?;
         Ok(object.map(|o| (name, o)))
+    }
+
+    fn function(&self, parts: &[String]) -> Result<Option<catalog::FunctionDefinition>> {
+        self.find_function(parts)
+    }
+
+    fn is_system_function(&self, name: &str) -> bool {
+        self.functions.has_system(name)
     }
 
     fn names(&self) -> Vec<ObjectName> {

@@ -34,6 +34,7 @@ impl Display for Drop {
             ObjectKind::View => "VIEW ",
             ObjectKind::Database => "DATABASE ",
             ObjectKind::Catalog => "CATALOG ",
+            ObjectKind::Function => "FUNCTION ",
         })?;
         if self.if_exists {
             f.write_str("IF EXISTS ")?;

@@ -16,6 +16,7 @@ mod dialect;
 mod display;
 mod drop;
 mod explain;
+mod function;
 mod insert;
 mod interval;
 mod job;

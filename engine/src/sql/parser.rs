@@ -6,8 +6,8 @@ use super::stack::with_large_stack;
 use super::statement::{JobStatement, Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
-    alter, create_database, create_table, create_view, describe, drop, explain, insert, job, refused, set, show, tokens,
-    use_statement,
+    alter, create_database, create_table, create_view, describe, drop, explain, function, insert, job,
+    refused, set, show, tokens, use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
 use datafusion_sql::sqlparser::ast::{self, Expr, SetExpr, TableFactor, VisitMut, VisitorMut};
@@ -273,9 +273,15 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
         return insert::parse(s).map(Statement::Insert);
     }
     if word(p, "ALTER") {
+        if function::peek(p) {
+            return function::parse(s, true).map(Statement::CreateFunction);
+        }
         return alter::parse(s).map(Statement::Alter);
     }
     if word(p, "CREATE") {
+        if function::peek(p) {
+            return function::parse(s, false).map(Statement::CreateFunction);
+        }
         let temporary = word(p, "TEMPORARY");
         if word(p, "TABLE") {
             return create_table::parse(s, temporary).map(Statement::CreateTable);
@@ -290,6 +296,9 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
         return Err(expected(p, what));
     }
     if word(p, "DROP") {
+        if function::peek(p) {
+            return function::parse_drop(p).map(Statement::DropFunction);
+        }
         return drop::parse(p).map(Statement::Drop);
     }
     if word(p, "USE") {

@@ -8,25 +8,15 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 /// First words of what Flink has and we have not, and what to write instead. Longer ones first.
 const NOT_YET: &[(&str, &str)] = &[
     ("ALTER CATALOG", "Catalogs are chosen when Runnel starts."),
-    ("ALTER FUNCTION", "Runnel runs no Java classes; use the built-in functions: SHOW FUNCTIONS."),
     ("ALTER MATERIALIZED TABLE", "Write INSERT INTO a table with a connector."),
     ("ALTER MODEL", "Runnel has no models."),
     ("CREATE OR REPLACE", "Write DROP … IF EXISTS, then CREATE."),
     ("CREATE OR ALTER", "Write DROP … IF EXISTS, then CREATE."),
-    (
-        "CREATE TEMPORARY SYSTEM FUNCTION",
-        "Runnel runs no Java classes; use the built-in functions: SHOW FUNCTIONS.",
-    ),
-    ("CREATE TEMPORARY FUNCTION", "Runnel runs no Java classes; use the built-in functions: SHOW FUNCTIONS."),
-    ("CREATE FUNCTION", "Runnel runs no Java classes; use the built-in functions: SHOW FUNCTIONS."),
     ("CREATE CATALOG", "Catalogs are chosen when Runnel starts; create databases with CREATE DATABASE."),
     ("CREATE MATERIALIZED TABLE", "Write CREATE TABLE with a connector, then INSERT INTO it."),
     ("CREATE TEMPORARY MODEL", "Runnel has no models."),
     ("CREATE MODEL", "Runnel has no models."),
     ("DROP CATALOG", "Catalogs are chosen when Runnel starts."),
-    ("DROP TEMPORARY SYSTEM FUNCTION", "All functions are built in."),
-    ("DROP TEMPORARY FUNCTION", "All functions are built in."),
-    ("DROP FUNCTION", "All functions are built in."),
     ("DROP MATERIALIZED TABLE", "Write DROP TABLE."),
     ("DROP MODEL", "Runnel has no models."),
     ("USE MODULES", "All functions are in one module; leave it out."),
@@ -58,8 +48,8 @@ const NOT_YET: &[(&str, &str)] = &[
 
 /// First words of every statement, for "did you mean".
 const STATEMENTS: &[&str] = &[
-    "SELECT", "WITH", "VALUES", "INSERT", "CREATE", "ALTER", "DROP", "USE", "SHOW", "DESCRIBE", "DESC", "SET",
-    "RESET", "EXPLAIN", "EXECUTE", "STOP",
+    "SELECT", "WITH", "VALUES", "INSERT", "CREATE", "ALTER", "DROP", "USE", "SHOW", "DESCRIBE", "DESC",
+    "SET", "RESET", "EXPLAIN", "EXECUTE", "STOP",
 ];
 
 /// The refusal, if a statement of [`NOT_YET`] comes next.

@@ -24,6 +24,10 @@ pub enum Statement {
     CreateDatabase(CreateDatabase),
     /// `ALTER TABLE | VIEW | DATABASE`.
     Alter(Alter),
+    /// `CREATE FUNCTION`, `ALTER FUNCTION`.
+    CreateFunction(CreateFunction),
+    /// `DROP FUNCTION`.
+    DropFunction(DropFunction),
     /// `DROP TABLE | VIEW | DATABASE`.
     Drop(Drop),
     /// `USE [CATALOG]`.
@@ -298,6 +302,38 @@ pub struct CreateDatabase {
     pub comment: Option<String>,
     /// `WITH (…)`.
     pub options: Options,
+}
+
+/// `CREATE | ALTER [TEMPORARY [SYSTEM]] FUNCTION f(a INT, …) RETURNS type {RETURN expression | LANGUAGE WASM AS '…'}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateFunction {
+    /// Its name.
+    pub name: Name,
+    /// `TEMPORARY`.
+    pub temporary: bool,
+    /// `SYSTEM`: found in every database, before the built-in ones.
+    pub system: bool,
+    /// ALTER: it must be there.
+    pub alters: bool,
+    /// `IF NOT EXISTS`.
+    pub if_not_exists: bool,
+    /// `IF EXISTS`, of ALTER.
+    pub if_exists: bool,
+    /// What it does.
+    pub definition: catalog::FunctionDefinition,
+}
+
+/// `DROP [TEMPORARY [SYSTEM]] FUNCTION [IF EXISTS] f`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropFunction {
+    /// Its name.
+    pub name: Name,
+    /// `TEMPORARY`.
+    pub temporary: bool,
+    /// `SYSTEM`.
+    pub system: bool,
+    /// `IF EXISTS`.
+    pub if_exists: bool,
 }
 
 /// `DROP [TEMPORARY] TABLE | VIEW | DATABASE [IF EXISTS] n [CASCADE]`.

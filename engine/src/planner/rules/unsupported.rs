@@ -202,7 +202,10 @@ impl Check {
                     (SetOperator::Union, _) => {
                         return refuse("UNION BY NAME", "Name the columns in the same order.", at);
                     }
-                    (SetOperator::Intersect | SetOperator::Except, SetQuantifier::None | SetQuantifier::Distinct) => {}
+                    (
+                        SetOperator::Intersect | SetOperator::Except,
+                        SetQuantifier::None | SetQuantifier::Distinct,
+                    ) => {}
                     (op, quantifier) => {
                         let what = format!("{op} {quantifier}");
                         return refuse(what.trim(), "Compare keys with an aggregate over UNION ALL.", at);
