@@ -55,6 +55,12 @@ fn first_query() {
 }
 
 #[test]
+fn totals() {
+    let text = run("08_totals.sql", &[]);
+    assert!(text.contains("Received a total of 6 rows") && !text.contains("| -U |"), "{text}");
+}
+
+#[test]
 fn windows() {
     let text = run("02_windows.sql", &[]);
     let received = text.lines().filter(|l| l.starts_with("Received a total of")).count();

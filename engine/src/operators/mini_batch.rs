@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// State table of the rows that wait: number of the checkpoint, row kind, the row. Rows of earlier checkpoints than
 /// the one that is restored are none any more.
 const PENDING: &str = "pending";
-/// Name of the value that holds the number of the checkpoint.
+/// Name of the value that holds the number of the checkpoint and since when rows wait, as JSON.
 const CHECKPOINT: &str = "mini-batch";
 const KINDS: [RowKind; 4] = [RowKind::Insert, RowKind::UpdateBefore, RowKind::UpdateAfter, RowKind::Delete];
 
@@ -29,7 +29,7 @@ pub struct MiniBatch {
     input: SchemaRef,
     pending: Vec<ChangeBatch>,
     rows: usize,
-    /// When the first of them came; `None` where that was before a restore.
+    /// When the first of them came.
     since_ms: Option<i64>,
     max_parallelism: usize,
 }
@@ -75,9 +75,8 @@ impl MiniBatch {
     }
 
     fn due_ms(&self) -> Option<i64> {
-        // What was restored asks for a timer at once, which starts its time.
-        let due = self.since_ms.map_or(i64::MIN, |since| since.saturating_add(self.latency_ms));
-        (self.rows > 0).then_some(due)
+        let since = self.since_ms.filter(|_| self.rows > 0)?;
+        Some(since.saturating_add(self.latency_ms))
     }
 
     fn take_back(&mut self, rows: &StateRows, checkpoints: &[i64]) -> Result<()> {
@@ -132,11 +131,13 @@ impl Operator for MiniBatch {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let number = |text: &[u8]| {
-            let text = std::str::from_utf8(text).ok().and_then(|t| t.parse::<i64>().ok());
-            text.ok_or_else(|| Error::user("The checkpoint's mini-batch cannot be read."))
+        let read = |text: &[u8]| {
+            serde_json::from_slice::<(i64, Option<i64>)>(text)
+                .map_err(|e| Error::user(format!("The checkpoint's mini-batch cannot be read: {e}.")))
         };
-        let checkpoints = state.values(CHECKPOINT).into_iter().map(number).collect::<Result<Vec<i64>>>()?;
+        let tasks = state.values(CHECKPOINT).into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let checkpoints: Vec<i64> = tasks.iter().map(|(checkpoint, _)| *checkpoint).collect();
+        self.since_ms = tasks.iter().filter_map(|(_, since)| *since).min();
         let mut rest = Rest { state, pending: Vec::new() };
         self.inner.restore(&mut rest)?;
         while rest.next_rows()?.is_some() {}
@@ -148,7 +149,9 @@ impl Operator for MiniBatch {
 
     fn snapshot(&mut self, checkpoint_id: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
         let number = i64::try_from(checkpoint_id).unwrap_or(i64::MAX);
-        out.value(CHECKPOINT, number.to_string());
+        let since = self.since_ms.filter(|_| self.rows > 0);
+        let value = serde_json::to_vec(&(number, since)).map_err(|e| Error::internal(e.to_string()))?;
+        out.value(CHECKPOINT, value);
         if self.rows > 0 {
             let whole = self.whole()?;
             let rows = whole.num_rows();
@@ -221,10 +224,8 @@ impl Operator for MiniBatch {
     }
 
     fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
-        match self.since_ms {
-            None => self.since_ms = Some(context.now_ms),
-            Some(_) if self.due_ms().is_some_and(|due| due <= context.now_ms) => self.flush(context, out)?,
-            Some(_) => {}
+        if self.due_ms().is_some_and(|due| due <= context.now_ms) {
+            self.flush(context, out)?;
         }
         self.inner.on_timer(context, out)
     }

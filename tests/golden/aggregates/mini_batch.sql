@@ -3,7 +3,7 @@ SET 'table.exec.mini-batch.enabled' = 'true';
 SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k;
 SET 'table.exec.mini-batch.size' = '100';
 SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k;
-SET 'table.exec.mini-batch.allow-latency' = '5 s';
+SET 'table.exec.mini-batch.allow-latency' = '1 h';
 SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k;
 SELECT k, SUM(i), MAX(t), COUNT(DISTINCT flag), AVG(b) FROM Mixed GROUP BY k;
 SELECT COUNT(*), SUM(d) FROM Mixed;

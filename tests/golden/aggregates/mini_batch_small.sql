@@ -1,7 +1,7 @@
 -- order: sorted
 -- parallelism: 1 (tasks fill their batches on their own)
 SET 'table.exec.mini-batch.enabled' = 'true';
-SET 'table.exec.mini-batch.allow-latency' = '5 s';
+SET 'table.exec.mini-batch.allow-latency' = '1 h';
 SET 'table.exec.mini-batch.size' = '2';
 SET 'table.optimizer.agg-phase-strategy' = 'ONE_PHASE';
 SELECT k, COUNT(*) AS n FROM Mixed GROUP BY k;
