@@ -1,12 +1,14 @@
 //! JSON_VALUE, JSON_QUERY, JSON_EXISTS and IS JSON. Their tails come as constant arguments (see `sql::dialect`).
 
 use super::cast::cast_array;
+use super::json_path::Path;
 use super::scalar::{Binding, Call, Function, Kind, Texts, result, user, user_hint};
 use super::text;
 use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion_common::{Result, ScalarValue};
 use serde_json::Value;
+use std::borrow::Cow;
 
 const T: Kind = Kind::Text;
 const ANY: Kind = Kind::Any;
@@ -19,104 +21,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     // What `x IS JSON …` is bound to.
     Function::new("is_json", &[T, T], |_| Ok(Field::new("", DataType::Boolean, false)), is_json).optional(1),
 ];
-
-/// A path: its mode and its steps.
-struct Path {
-    strict: bool,
-    steps: Vec<Step>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Step {
-    Key(String),
-    Index(usize),
-    All,
-}
-
-impl Path {
-    /// `[lax|strict] $.a["b c"][0][*]`. Without a word it is strict, as in Flink.
-    fn parse(text: &str) -> Result<Self> {
-        let wrong = || {
-            user_hint(
-                format!("'{text}' is not a JSON path that Runnel reads."),
-                "Write $.field, $['field'], $[0] or $[*], with lax or strict in front.",
-            )
-        };
-        let trimmed = text.trim();
-        let (strict, mut rest) = match trimmed.split_once(' ') {
-            Some((mode, rest)) if mode.eq_ignore_ascii_case("lax") => (false, rest.trim()),
-            Some((mode, rest)) if mode.eq_ignore_ascii_case("strict") => (true, rest.trim()),
-            _ => (true, trimmed),
-        };
-        let mut steps = Vec::new();
-        match rest.strip_prefix('$') {
-            Some(r) => rest = r,
-            None => return wrong(),
-        }
-        while !rest.is_empty() {
-            if let Some(r) = rest.strip_prefix(".[") {
-                rest = r;
-            } else if let Some(r) = rest.strip_prefix('[') {
-                rest = r;
-            } else if let Some(r) = rest.strip_prefix('.') {
-                let end = r.find(['.', '[']).unwrap_or(r.len());
-                let (key, r) = r.split_at(end);
-                match key.trim() {
-                    "" => return wrong(),
-                    "*" => steps.push(Step::All),
-                    key if key.contains(['(', '?', '@', ' ']) => return wrong(),
-                    key => steps.push(Step::Key(key.to_string())),
-                }
-                rest = r;
-                continue;
-            } else {
-                return wrong();
-            }
-            let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
-            if let Some(quote) = quote {
-                let Some((key, r)) = rest[1..].split_once(quote) else { return wrong() };
-                let Some(r) = r.trim_start().strip_prefix(']') else { return wrong() };
-                steps.push(Step::Key(key.to_string()));
-                rest = r;
-                continue;
-            }
-            let Some((inner, r)) = rest.split_once(']') else { return wrong() };
-            match inner.trim() {
-                "*" => steps.push(Step::All),
-                n => match n.parse() {
-                    Ok(n) => steps.push(Step::Index(n)),
-                    Err(_) => return wrong(),
-                },
-            }
-            rest = r;
-        }
-        Ok(Self { strict, steps })
-    }
-
-    /// Whether it leads to one place at most.
-    fn definite(&self) -> bool {
-        !self.steps.contains(&Step::All)
-    }
-
-    fn find<'v>(&self, root: &'v Value) -> Vec<&'v Value> {
-        let mut found = vec![root];
-        for step in &self.steps {
-            found = found
-                .into_iter()
-                .flat_map(|v| -> Vec<&Value> {
-                    match (step, v) {
-                        (Step::Key(k), Value::Object(o)) => o.get(k).into_iter().collect(),
-                        (Step::Index(i), Value::Array(a)) => a.get(*i).into_iter().collect(),
-                        (Step::All, Value::Array(a)) => a.iter().collect(),
-                        (Step::All, Value::Object(o)) => o.values().collect(),
-                        _ => Vec::new(),
-                    }
-                })
-                .collect();
-        }
-        found
-    }
-}
 
 /// What a path leads to.
 enum Found {
@@ -157,11 +61,11 @@ fn find(json: &str, path: &Path) -> Found {
     };
     let found = path.find(&root);
     if !path.definite() {
-        return Found::Many(found.into_iter().cloned().collect());
+        return Found::Many(found.into_iter().map(Cow::into_owned).collect());
     }
-    match found.first() {
-        Some(Value::Null) if !path.strict => Found::Empty,
-        Some(v) => Found::One((*v).clone()),
+    match found.into_iter().next() {
+        Some(v) if v.is_null() && !path.strict => Found::Empty,
+        Some(v) => Found::One(v.into_owned()),
         None if path.strict => Found::Error("The JSON path leads nowhere.".to_string()),
         None => Found::Empty,
     }

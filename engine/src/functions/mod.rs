@@ -16,6 +16,8 @@ pub mod decimal;
 pub mod field;
 mod java_format;
 mod json;
+mod json_build;
+mod json_path;
 mod math;
 mod operators;
 mod parse;
@@ -49,6 +51,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         collections::FUNCTIONS,
         conditional::FUNCTIONS,
         json::FUNCTIONS,
+        json_build::FUNCTIONS,
         math::FUNCTIONS,
         operators::FUNCTIONS,
         patterns::FUNCTIONS,

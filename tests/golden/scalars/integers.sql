@@ -1,0 +1,24 @@
+-- order: ordered
+SELECT ti + 1, ti + CAST(1 AS TINYINT), ti - CAST(127 AS TINYINT), ti * ti, ti / CAST(3 AS TINYINT), ti % CAST(3 AS TINYINT), -ti FROM Types;
+SELECT si + CAST(1 AS SMALLINT), si * si, si - ti, si / ti, si % ti FROM Types WHERE ti <> 0;
+SELECT i + 1, i - 1, i * 2, i * i, i / 2, i % 7, -i, +i, ABS(i) FROM Types;
+SELECT b + 1, b - 1, b * 2, b * b, b / 2, b % 7, -b, ABS(b) FROM Types;
+SELECT i + b, i * b, b - i, ti + b, si + i, i / b FROM Types WHERE b <> 0;
+SELECT 7 / 2, -7 / 2, 7 / -2, -7 / -2, 7 % 2, -7 % 2, 7 % -2, MOD(-7, 2), MOD(7, -2), 0 / 5;
+SELECT 2147483647 + 1, -2147483648 - 1, 2147483647 * 2, 9223372036854775807 + 1, -9223372036854775807 - 2;
+SELECT TYPEOF(ti + ti), TYPEOF(ti + si), TYPEOF(ti + i), TYPEOF(i + b), TYPEOF(i / b), TYPEOF(i % ti), TYPEOF(b % ti), TYPEOF(-ti), TYPEOF(i * fl), TYPEOF(b * f), TYPEOF(i + d) FROM Types WHERE i = 1;
+SELECT SUM(ti), SUM(si), SUM(i), SUM(b), AVG(ti), AVG(si), AVG(i), AVG(b) FROM Types;
+SELECT TYPEOF(SUM(ti)), TYPEOF(AVG(ti)), TYPEOF(SUM(b)), TYPEOF(AVG(i)), TYPEOF(COUNT(i)), TYPEOF(MIN(si)), TYPEOF(SUM(d)), TYPEOF(AVG(d)), TYPEOF(SUM(fl)), TYPEOF(AVG(fl)), TYPEOF(AVG(f)) FROM Types;
+SELECT SUM(i), AVG(i) FROM (VALUES (2147483647), (1)) AS t(i);
+SELECT AVG(x), SUM(x), COUNT(x) FROM (VALUES (1), (2), (4), (CAST(NULL AS INT))) AS t(x);
+SELECT AVG(x) FROM (VALUES (-1), (-2)) AS t(x);
+SELECT AVG(x) FROM (VALUES (9223372036854775807), (9223372036854775807)) AS t(x);
+SELECT i = b, ti < si, i > f, b = d, ti = 1.0, i = 1E0 FROM Types;
+SELECT i / f, f / i, i % f FROM Types WHERE i > 0 AND f > 0;
+SELECT POWER(2, 10), POWER(i, 2), SQRT(4), EXP(0), ROUND(15, -1), ROUND(i, -2), TRUNCATE(1999, -2), CEIL(5), FLOOR(-5), SIGN(-3), SIGN(ti) FROM Types WHERE i > 0;
+SELECT BIN(i), HEX(i), BIN(b), HEX(b), BIN(-1), HEX(-1) FROM Types;
+SELECT f / 0E0, -f / 0E0, (f - f) / 0E0, fl / CAST(0 AS FLOAT), f % 0E0 FROM Types WHERE f > 0;
+SELECT 1 / i FROM (VALUES (1), (0)) AS t(i);
+SELECT i % 0 FROM Types;
+SELECT STDDEV_POP(i), STDDEV_SAMP(i), VAR_POP(i), VAR_SAMP(i), STDDEV_POP(f), VAR_SAMP(f) FROM (VALUES (1, 1E0), (2, 2E0), (4, 4E0)) AS t(i, f);
+SELECT STDDEV_SAMP(x), VAR_SAMP(x), STDDEV_POP(x), VAR_POP(x), VARIANCE(x), STDDEV(x) FROM (VALUES (5E0)) AS t(x);
