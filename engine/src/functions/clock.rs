@@ -2,11 +2,22 @@
 
 use super::calendar::{DAY_MS, offset_at};
 use super::field;
-use super::scalar::{Binding, Call, Function};
+use super::scalar::{Binding, Call, Function, Kind};
 use arrow::array::ArrayRef;
 use arrow::datatypes::*;
 use datafusion_common::Result;
+use std::cell::Cell;
 use std::collections::HashMap;
+
+thread_local! {
+    /// Event time of the operator that computes in this thread.
+    static WATERMARK: Cell<i64> = const { Cell::new(i64::MIN) };
+}
+
+/// Tells CURRENT_WATERMARK, for what this thread evaluates next, the watermark in milliseconds (`i64::MIN` is none).
+pub fn set_current_watermark(ms: i64) {
+    WATERMARK.set(ms);
+}
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("NOW", &[], ltz, instant).volatile(),
@@ -17,6 +28,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("CURRENT_DATE", &[], date, current_date).volatile(),
     Function::new("CURRENT_TIME", &[], time, local_time).volatile(),
     Function::new("LOCALTIME", &[], time, local_time).volatile(),
+    Function::new("CURRENT_WATERMARK", &[Kind::Day], watermark_type, current_watermark).volatile(),
 ];
 
 fn ltz(_: &Binding<'_>) -> Result<Field> {
@@ -49,6 +61,19 @@ fn wall_ms(call: &Call<'_>) -> i64 {
 fn instant(call: &Call<'_>) -> Result<ArrayRef> {
     let now = call.env.clock.now_ms();
     call.numbers::<TimestampMillisecondType>(|_| Ok(Some(now)))
+}
+
+fn watermark_type(b: &Binding<'_>) -> Result<Field> {
+    match b.data_type(0) {
+        t @ DataType::Timestamp(..) => Ok(field::timestamp(3, field::is_ltz(t), true)),
+        _ => b.refuse("it takes an event-time column."),
+    }
+}
+
+/// NULL before the first watermark.
+fn current_watermark(call: &Call<'_>) -> Result<ArrayRef> {
+    let ms = WATERMARK.get();
+    call.numbers::<TimestampMillisecondType>(|_| Ok((ms != i64::MIN).then_some(ms)))
 }
 
 fn local_timestamp(call: &Call<'_>) -> Result<ArrayRef> {

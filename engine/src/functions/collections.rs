@@ -706,7 +706,7 @@ fn map_column(call: &Call<'_>, part: usize) -> Result<ArrayRef> {
 fn entries_type(b: &Binding<'_>) -> Result<Field> {
     match b.data_type(0) {
         DataType::Map(entries, _) => {
-            Ok(b.strict(list_of(&Field::new("", entries.data_type().clone(), false))))
+            Ok(b.strict(list_of(&Field::new("", entries.data_type().clone(), true))))
         }
         _ => Ok(Field::new("", list_of(&Field::new("", DataType::Null, true)), true)),
     }

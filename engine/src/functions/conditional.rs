@@ -1,4 +1,4 @@
-//! IF, COALESCE, GREATEST and other choices; TYPEOF.
+//! IF, COALESCE, GREATEST and other choices; TYPEOF, CURRENT_DATABASE.
 
 use super::common::{argument_rows, common_field};
 use super::field;
@@ -20,6 +20,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("NULLIF", &[ANY, ANY], nullif_type, null_if),
     Function::new("GREATEST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Greater)).variadic(),
     Function::new("LEAST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Less)).variadic(),
+    Function::new("CURRENT_DATABASE", &[], result::text, current_database),
     Function::new("TYPEOF", &[ANY, Kind::Boolean], result::nullable_text, type_of).optional(1),
 ];
 
@@ -86,6 +87,11 @@ fn extreme(call: &Call<'_>, wanted: Ordering) -> Result<ArrayRef> {
         best = zip(&better, &next, &best)?;
     }
     Ok(best)
+}
+
+fn current_database(call: &Call<'_>) -> Result<ArrayRef> {
+    let out: StringArray = (0..call.rows).map(|_| Some(&*call.env.database)).collect();
+    Ok(Arc::new(out))
 }
 
 fn type_of(call: &Call<'_>) -> Result<ArrayRef> {

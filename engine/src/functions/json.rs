@@ -2,20 +2,21 @@
 
 use super::cast::cast_array;
 use super::json_path::Path;
-use super::scalar::{Binding, Call, Function, Kind, Texts, result, user, user_hint};
+use super::scalar::{Binding, Call, Function, Kind, Texts, user, user_hint};
 use super::text;
 use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion_common::{Result, ScalarValue};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 const T: Kind = Kind::Text;
 const ANY: Kind = Kind::Any;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("JSON_VALUE", &[T, T, T, T, ANY, T, ANY], value_type, json_value).optional(5),
-    Function::new("JSON_QUERY", &[T, T, T, T, T], result::nullable_text, json_query).optional(3),
+    Function::new("JSON_QUERY", &[T, T, T, T, T, T], query_type, json_query).optional(4),
     Function::new("JSON_EXISTS", &[T, T, T], |_| Ok(Field::new("", DataType::Boolean, true)), json_exists)
         .optional(1),
     // What `x IS JSON …` is bound to.
@@ -57,7 +58,8 @@ impl Paths {
 fn find(json: &str, path: &Path) -> Found {
     let root: Value = match serde_json::from_str(json) {
         Ok(v) => v,
-        Err(e) => return Found::Error(format!("The text is not JSON: {e}.")),
+        Err(e) if path.strict => return Found::Error(format!("The text is not JSON: {e}.")),
+        Err(_) => return Found::Empty,
     };
     let found = path.find(&root);
     if !path.definite() {
@@ -110,6 +112,7 @@ fn json_value(call: &Call<'_>) -> Result<ArrayRef> {
     };
     let texts = call.texts(|row, out| {
         let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
+        let strict = path.strict;
         match find(json, path) {
             Found::Error(why) => otherwise(&on_error, &error_default, row, &why, out),
             Found::Empty => otherwise(&on_empty, &empty_default, row, "The path leads nowhere.", out),
@@ -128,6 +131,9 @@ fn json_value(call: &Call<'_>) -> Result<ArrayRef> {
                     _ => out.push_str(&n.to_string()),
                 }
                 Ok(true)
+            }
+            Found::One(_) | Found::Many(_) if !strict => {
+                otherwise(&on_empty, &empty_default, row, "The path does not lead to a single value.", out)
             }
             Found::One(_) | Found::Many(_) => {
                 otherwise(&on_error, &error_default, row, "The path does not lead to a single value.", out)
@@ -162,8 +168,9 @@ fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
         }
         _ => Ok(false),
     };
-    call.texts(|row, out| {
+    let texts = call.texts(|row, out| {
         let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
+        let strict = path.strict;
         let value = match find(json, path) {
             Found::Error(why) => return otherwise(&on_error, row, &why, out),
             Found::Empty => return otherwise(&on_empty, row, "The path leads nowhere.", out),
@@ -176,10 +183,47 @@ fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
             Some("UNCONDITIONAL") => Value::Array(vec![value]),
             Some("CONDITIONAL") if !matches!(value, Value::Array(_)) => Value::Array(vec![value]),
             _ if container => value,
+            _ if !strict => return otherwise(&on_empty, row, "The path leads to a scalar.", out),
             _ => return otherwise(&on_error, row, "The path leads to a scalar.", out),
         };
         out.push_str(&value.to_string());
         Ok(true)
+    })?;
+    Ok(match call.field.data_type() {
+        DataType::List(_) => items(texts.as_string::<i32>()),
+        _ => texts,
+    })
+}
+
+/// Arrays of JSON as ARRAY<STRING>: a text as it is, another value as its JSON; what is no array is NULL.
+fn items(texts: &StringArray) -> ArrayRef {
+    let mut out = ListBuilder::new(StringBuilder::new());
+    for text in texts {
+        match text.and_then(|t| serde_json::from_str(t).ok()) {
+            Some(Value::Array(all)) => {
+                for item in all {
+                    match item {
+                        Value::Null => out.values().append_null(),
+                        Value::String(s) => out.values().append_value(s),
+                        other => out.values().append_value(other.to_string()),
+                    }
+                }
+                out.append(true);
+            }
+            _ => out.append(false),
+        }
+    }
+    Arc::new(out.finish())
+}
+
+/// STRING, or what RETURNING says.
+fn query_type(b: &Binding<'_>) -> Result<Field> {
+    Ok(match b.constants.get(5) {
+        Some(Some(ScalarValue::Utf8(Some(_)))) => {
+            let item = Field::new("item", DataType::Utf8, true);
+            Field::new("", DataType::List(Arc::new(item)), true)
+        }
+        _ => Field::new("", DataType::Utf8, true),
     })
 }
 
@@ -192,7 +236,7 @@ fn json_exists(call: &Call<'_>) -> Result<ArrayRef> {
         match find(json, path) {
             Found::One(Value::Null) | Found::Empty => Ok(Some(false)),
             Found::One(_) => Ok(Some(true)),
-            Found::Many(all) => Ok(Some(!all.is_empty())),
+            Found::Many(_) => Ok(Some(true)),
             Found::Error(why) => match on_error.as_ref().and_then(|o| o.get(row)) {
                 Some("TRUE") => Ok(Some(true)),
                 Some("UNKNOWN") => Ok(None),
@@ -209,7 +253,8 @@ fn is_json(call: &Call<'_>) -> Result<ArrayRef> {
     let kind = if call.len() > 1 { Some(call.text(1)?) } else { None };
     call.booleans(|row| {
         let Some(json) = json.get(row) else { return Ok(Some(false)) };
-        let value: Option<Value> = serde_json::from_str(json).ok();
+        // As Flink's parser: what follows the first value is not read.
+        let value = serde_json::Deserializer::from_str(json).into_iter::<Value>().next().and_then(|v| v.ok());
         Ok(Some(match (value, kind.as_ref().and_then(|k| k.get(row))) {
             (None, _) => false,
             (Some(v), Some("OBJECT")) => v.is_object(),

@@ -37,6 +37,7 @@ pub mod text;
 mod wasm;
 
 pub use cast::{cast_array, cast_expr};
+pub use clock::set_current_watermark;
 pub use registry::FunctionRegistry;
 pub use replace::{replace, replace_one};
 pub use scalar::{carry, evaluation_error};

@@ -123,7 +123,7 @@ impl Cursor<'_> {
 /// A DATE: `yyyy[-M[-d]]`, a time after it is ignored. Days since 1970-01-01.
 pub(super) fn date(text: &str) -> Option<i32> {
     let text = trim(text);
-    let text = text.split_once([' ', 'T']).map_or(text, |(d, _)| d);
+    let text = text.split_once(' ').map_or(text, |(d, _)| d);
     let mut c = Cursor(text.as_bytes());
     let year = c.number(1, 4)?;
     let month = if c.skip(b'-') { c.number(1, 2)? } else { 1 };

@@ -25,19 +25,27 @@ impl FunctionRegistry {
     /// The functions, which read `clock` when evaluated (NOW(), PROCTIME(), …) and take `zone` for the
     /// session's (`table.local-time-zone`).
     pub fn new(clock: Arc<dyn Clock>, zone: Tz) -> Self {
-        let env = Environment::new(clock, zone);
+        Self::of(&Environment::new(clock, zone))
+    }
+
+    /// As [`Self::new`], where CURRENT_DATABASE() is `database`.
+    pub fn in_database(clock: Arc<dyn Clock>, zone: Tz, database: &str) -> Self {
+        Self::of(&Environment { database: Arc::from(database), ..Environment::new(clock, zone) })
+    }
+
+    fn of(env: &Environment) -> Self {
         let mut scalars = HashMap::new();
         let mut names = Vec::new();
         for function in families() {
             if is_public(function) {
                 names.push(function.name);
             }
-            scalars.insert(function.name.to_ascii_lowercase(), Arc::new(function.udf(&env)));
+            scalars.insert(function.name.to_ascii_lowercase(), Arc::new(function.udf(env)));
         }
         for (alias, name) in ALIASES {
             if let Some(function) = families().find(|f| f.name == *name) {
                 names.push(alias);
-                scalars.insert(alias.to_ascii_lowercase(), Arc::new(function.named(alias).udf(&env)));
+                scalars.insert(alias.to_ascii_lowercase(), Arc::new(function.named(alias).udf(env)));
             }
         }
         let mut aggregates = HashMap::new();

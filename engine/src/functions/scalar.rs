@@ -16,13 +16,18 @@ use datafusion_expr::{
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// What functions know of the world: the clock, and the session's zone.
+/// The database of expressions that belong to no session.
+const DEFAULT_DATABASE: &str = "default_database";
+
+/// What functions know of the world: the clock, the session's zone and its database.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// Read by NOW(), PROCTIME(), … when they are evaluated.
     pub clock: Arc<dyn Clock>,
     /// `table.local-time-zone`.
     pub zone: Tz,
+    /// The current database.
+    pub(super) database: Arc<str>,
     /// What RAND and UUID draw from.
     pub(super) chance: Arc<Chance>,
 }
@@ -31,7 +36,7 @@ impl Environment {
     /// With random numbers that follow from the clock's time now.
     pub fn new(clock: Arc<dyn Clock>, zone: Tz) -> Self {
         let chance = Arc::new(Chance::new(clock.now_ms()));
-        Self { clock, zone, chance }
+        Self { clock, zone, database: Arc::from(DEFAULT_DATABASE), chance }
     }
 }
 

@@ -202,8 +202,8 @@ fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
         }
         out.push_str(slice(t, 0, index(start - 1)));
         out.push_str(by);
-        // A negative length takes all of the rest away.
-        if length >= 0 {
+        // A length below 1 takes all of the rest away.
+        if length > 0 {
             out.push_str(slice(t, index((start - 1).saturating_add(length)), usize::MAX));
         }
         Ok(true)
@@ -425,13 +425,13 @@ fn split_index(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn split_type(b: &super::scalar::Binding<'_>) -> Result<Field> {
-    Ok(b.strict(DataType::List(Arc::new(Field::new("item", DataType::Utf8, false)))))
+    Ok(b.strict(DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)))))
 }
 
 fn split(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, separator) = (call.text(0)?, call.text(1)?);
     let mut out =
-        ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, false));
+        ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, true));
     for row in 0..call.rows {
         match (text.get(row), separator.get(row)) {
             (Some(t), Some("")) => {

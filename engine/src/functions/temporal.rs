@@ -296,7 +296,7 @@ fn months_between(a: (i64, u32), b: (i64, u32)) -> i64 {
     let (ta, tb) = ((a.0.rem_euclid(DAY_SECONDS), a.1), (b.0.rem_euclid(DAY_SECONDS), b.1));
     let months = days_to_months(da, db);
     // The time of day counts only where the months end on the very day.
-    if months > 0 && ta < tb && add_months(db, months) == Some(da) { months - 1 } else { months }
+    if ta < tb && add_months(db, months) == Some(da) { months - 1 } else { months }
 }
 
 fn days_to_months(a: i64, b: i64) -> i64 {

@@ -3,6 +3,7 @@
 use super::rows::{batch, evaluate, evaluate_mask};
 use super::{Collector, Operator, OperatorContext};
 use crate::error::Result;
+use crate::functions::set_current_watermark;
 use crate::message::ChangeBatch;
 use crate::plan::CalcNode;
 use arrow::array::BooleanArray;
@@ -31,9 +32,10 @@ impl Operator for Calc {
         &mut self,
         _: usize,
         input: ChangeBatch,
-        _: &OperatorContext,
+        context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
+        set_current_watermark(context.watermark.0);
         let kept = match &self.filter {
             None => input,
             Some(filter) => {

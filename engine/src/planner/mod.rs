@@ -53,6 +53,10 @@ pub trait TableLookup: Sync {
     }
     /// Full names of all tables and views that can be named, for "did you mean".
     fn names(&self) -> Vec<ObjectName>;
+    /// What CURRENT_DATABASE() is.
+    fn database(&self) -> &str {
+        "default_database"
+    }
 }
 
 /// Everything that planning must know of its surroundings.

@@ -45,7 +45,9 @@ pub(super) struct Resolver<'a> {
 impl<'a> Resolver<'a> {
     /// For expressions of tables, which name no other tables.
     pub fn for_expressions(context: &'a PlannerContext<'a>) -> Result<Self> {
-        let registry = FunctionRegistry::new(Arc::clone(&context.clock), context.config.zone());
+        let database = context.tables.database();
+        let registry =
+            FunctionRegistry::in_database(Arc::clone(&context.clock), context.config.zone(), database);
         Ok(Self::with_functions(context, Arc::new(registry)))
     }
 

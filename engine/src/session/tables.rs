@@ -268,6 +268,10 @@ impl Tables {
 }
 
 impl TableLookup for Tables {
+    fn database(&self) -> &str {
+        &self.database
+    }
+
     fn find(&self, parts: &[String]) -> Result<Option<(ObjectName, Object)>> {
         let Some(name) = ObjectName::resolve(parts, &self.catalog, &self.database) else { return Ok(None) };
         if let Some(object) = self.temporary.get(&name) {

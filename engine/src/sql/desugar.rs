@@ -10,7 +10,7 @@ use super::unparse::unit;
 use crate::error::{Error, Result, Span};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use datafusion_sql::sqlparser::ast::{
-    self, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    self, AccessExpr, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy,
     OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowType,
@@ -85,6 +85,7 @@ impl VisitorMut for Desugar {
                 spec.window_frame.iter_mut().for_each(protect_frame);
             }
         }
+        select.projection.iter_mut().for_each(rows);
         name_items(select);
         for joined in &mut select.from {
             for join in &mut joined.joins {
@@ -133,8 +134,31 @@ impl VisitorMut for Desugar {
         match expr {
             Expr::Value(ValueWithSpan { value: Value::HexStringLiteral(digits), span }) => {
                 let even = digits.len() % 2 == 0 && digits.chars().all(|c| c.is_ascii_hexdigit());
-                let wrong = || Error::user("Binary literal string must contain an even number of hexits");
-                flow(if even { Ok(()) } else { Err(wrong().at(syntax::span(*span))) })
+                if !even {
+                    let wrong = Error::user("Binary literal string must contain an even number of hexits");
+                    return ControlFlow::Break(wrong.at(syntax::span(*span)));
+                }
+                if let Some(bytes) = u32::try_from(digits.len() / 2).ok().filter(|n| *n > 0) {
+                    *expr = cast(expr.clone(), &SqlType::Binary(bytes));
+                }
+                ControlFlow::Continue(())
+            }
+            Expr::Value(ValueWithSpan { value: value @ Value::UnicodeStringLiteral(_), .. }) => {
+                if let Value::UnicodeStringLiteral(text) = value {
+                    *value = Value::SingleQuotedString(std::mem::take(text));
+                }
+                ControlFlow::Continue(())
+            }
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    if let AccessExpr::Dot(name) = access
+                        && let Expr::Identifier(ident) = &*name
+                    {
+                        let text = Value::SingleQuotedString(ident.value.clone());
+                        *name = Expr::Value(ValueWithSpan { value: text, span: ident.span });
+                    }
+                }
+                ControlFlow::Continue(())
             }
             Expr::Value(_) => flow(numeric_literal(expr)),
             Expr::Ceil { .. } | Expr::Floor { .. } => {
@@ -157,7 +181,11 @@ fn count_rows(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(only))] = &list.args[..] else { return };
     let plain = list.duplicate_treatment.is_none() && list.clauses.is_empty();
-    if plain && number(only).is_some() && function.name.to_string().eq_ignore_ascii_case("COUNT") {
+    let never_null = match only {
+        Expr::Cast { expr, kind: CastKind::Cast, .. } => number(expr).is_some(),
+        only => number(only).is_some(),
+    };
+    if plain && never_null && function.name.to_string().eq_ignore_ascii_case("COUNT") {
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];
     }
 }
@@ -233,6 +261,12 @@ fn numeric_literal(expr: &mut Expr) -> Result<()> {
     if n.contains('.') {
         if digits > MAX_DIGITS {
             return Err(out_of_range(&n).at(place(&value)));
+        }
+        // A zero before the point counts for Flink, and not for DataFusion.
+        let scale = n.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        if n.starts_with('0') && let (Ok(p), Ok(s)) = (u8::try_from(digits), u8::try_from(scale)) {
+            protect(expr);
+            *expr = cast(expr.clone(), &SqlType::Decimal(p, s));
         }
         return Ok(());
     }
@@ -326,7 +360,14 @@ fn round_to_unit(expr: &mut Expr) {
 /// Gives the items of SELECT Flink's names: `EXPR$i` to what has none, `k0` to a second `k`.
 fn name_items(select: &mut Select) {
     let mut used = HashSet::new();
+    // What stands beside a `*` is in it already.
+    let everything = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
     for (i, item) in select.projection.iter_mut().enumerate() {
+        if everything
+            && let SelectItem::UnnamedExpr(Expr::Identifier(ident)) = &*item
+        {
+            used.insert(ident.value.clone());
+        }
         let (wanted, own) = match &*item {
             SelectItem::ExprWithAlias { alias, .. } => (alias.value.clone(), true),
             SelectItem::UnnamedExpr(expr) => match natural_name(expr) {
@@ -353,6 +394,59 @@ fn name_items(select: &mut Select) {
             SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
             _ => {}
         }
+    }
+}
+
+/// `(a, b)` in SELECT is a row; not before IN, where DataFusion knows what it is.
+fn rows(item: &mut SelectItem) {
+    struct Rows;
+    impl VisitorMut for Rows {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::InList { expr: left, .. } | Expr::InSubquery { expr: left, .. } = expr
+                && let Expr::Function(row) = &mut **left
+                && row.name.to_string() == ROW_OF_TUPLE
+                && let FunctionArguments::List(list) = &mut row.args
+            {
+                let items = list.args.drain(..).filter_map(|a| match a {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
+                    _ => None,
+                });
+                **left = Expr::Tuple(items.collect());
+            }
+            if let Expr::Tuple(items) = expr
+                && items.len() > 1
+            {
+                let items = std::mem::take(items);
+                *expr = Expr::Function(row_of(items));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    // Only what is written here, so that `=` between tuples in WHERE stays DataFusion's.
+    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+        let _ = expr.visit(&mut Rows);
+    }
+}
+
+/// How the function of a tuple is written, unlike one that the user calls.
+const ROW_OF_TUPLE: &str = "`ROW`";
+
+fn row_of(items: Vec<Expr>) -> Function {
+    let args = items.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
+    Function {
+        name: ObjectName::from(vec![Ident::with_quote('`', "ROW")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
     }
 }
 

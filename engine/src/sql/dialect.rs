@@ -4,8 +4,10 @@
 //! with an OVER, `MAP[k, v]` is `MAP(k, v)`, `MULTISET[..]` is `MULTISET(..)`, `x IS JSON OBJECT` is
 //! `IS_JSON(x, 'OBJECT')`, `TRIM(LEADING FROM s)` gets its `' '`, and of the JSON functions with a tail:
 //! `JSON_VALUE(in, path, 'type', 'on empty', default, 'on error', default)`,
-//! `JSON_QUERY(in, path, 'wrapper', 'on empty', 'on error')`, `JSON_EXISTS(in, path, 'on error')`,
-//! where absent parts are NULL. CAST's target is our own text of the type (see `SqlType::of_ast`).
+//! `JSON_QUERY(in, path, 'wrapper', 'on empty', 'on error', 'returning')`, `JSON_EXISTS(in, path, 'on error')`,
+//! where absent parts are NULL; `JSON_OBJECT('marks', k, v, …)` and `JSON_ARRAY('marks', x, …)` with the marks of
+//! `functions::json_build`. `(a, b) OVERLAPS (c, d)` is two comparisons, JSON_OBJECTAGG and JSON_ARRAYAGG are
+//! LISTAGG over JSON texts. CAST's target is our own text of the type (see `SqlType::of_ast`).
 
 use super::syntax::{carry, expect, expected, here, peek_word, take, word, words};
 use super::type_parser::parse_type;
@@ -145,6 +147,9 @@ impl Dialect for FlinkDialect {
             ("CAST" | "TRY_CAST", Token::LParen) => cast,
             ("TRIM", Token::LParen) if is_trim_without_characters(p) => trim,
             ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => json_call,
+            ("JSON_OBJECT", Token::LParen) => json_object,
+            ("JSON_ARRAY", Token::LParen) => json_array,
+            ("JSON_OBJECTAGG" | "JSON_ARRAYAGG", Token::LParen) => json_aggregate,
             _ => return None,
         };
         Some(read(p, &name).map_err(carry))
@@ -160,6 +165,8 @@ impl Dialect for FlinkDialect {
             is_json(p, left).and_then(|json| if json.is_some() { Ok(json) } else { is_distinct(p, left) })
         } else if peek_word(p, "BETWEEN") || super::syntax::peek_words(p, "NOT BETWEEN") {
             between(p, left)
+        } else if peek_word(p, "OVERLAPS") {
+            overlaps(p, left).map(Some)
         } else {
             return None;
         };
@@ -352,13 +359,16 @@ fn json_value_tail(p: &mut Parser, args: &mut Vec<Expr>) -> Result<()> {
 }
 
 fn json_query_tail(p: &mut Parser, args: &mut Vec<Expr>) -> Result<()> {
+    let mut returning = null();
     if word(p, "RETURNING") {
         let place = here(p);
         let (data_type, _) = parse_type(p)?;
-        if data_type != super::data_type::SqlType::STRING {
+        if data_type.to_string() == "ARRAY<STRING>" {
+            returning = text("ARRAY<STRING>");
+        } else if data_type != super::data_type::SqlType::STRING {
             return Err(Error::unsupported(
                 format!("JSON_QUERY returning {data_type}"),
-                "Leave out RETURNING: the result is a STRING.",
+                "It returns STRING or ARRAY<STRING>.",
             )
             .at(place));
         }
@@ -386,8 +396,156 @@ fn json_query_tail(p: &mut Parser, args: &mut Vec<Expr>) -> Result<()> {
             return Err(expected(p, "ON EMPTY or ON ERROR"));
         }
     }
-    args.extend([wrapper, on_empty, on_error]);
+    args.extend([wrapper, on_empty, on_error, returning]);
     Ok(())
+}
+
+/// Takes `[NULL | ABSENT] ON NULL`; whether NULLs are kept.
+fn on_null(p: &mut Parser) -> Option<bool> {
+    if words(p, "NULL ON NULL") {
+        Some(true)
+    } else if words(p, "ABSENT ON NULL") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// Whether the value is JSON already: a call of JSON_OBJECT or JSON_ARRAY.
+fn is_built(value: &Expr) -> bool {
+    let Expr::Function(function) = value else { return false };
+    let name = function.name.to_string();
+    name.eq_ignore_ascii_case("JSON_OBJECT") || name.eq_ignore_ascii_case("JSON_ARRAY")
+}
+
+/// `JSON_OBJECT([KEY] k VALUE v, … [NULL | ABSENT ON NULL])`.
+fn json_object(p: &mut Parser, name: &str) -> Result<Expr> {
+    let function = call_name(p, name);
+    expect(p, &Token::LParen)?;
+    let (mut pairs, mut marks) = (Vec::new(), String::new());
+    let mut keeps_nulls = on_null(p);
+    while keeps_nulls.is_none() && p.peek_token_ref().token != Token::RParen {
+        let (key, value) = json_member(p)?;
+        marks.push(if is_built(&value) { '1' } else { '0' });
+        pairs.extend([key, value]);
+        if !take(p, &Token::Comma) {
+            keeps_nulls = on_null(p);
+            break;
+        }
+    }
+    expect(p, &Token::RParen)?;
+    let mark = if keeps_nulls.unwrap_or(true) { 'N' } else { 'A' };
+    Ok(Expr::Function(call(function, std::iter::once(text(format!("{mark}{marks}"))).chain(pairs).collect())))
+}
+
+/// `[KEY] k VALUE v`, `k : v`.
+fn json_member(p: &mut Parser) -> Result<(Expr, Expr)> {
+    if peek_word(p, "KEY") && !super::syntax::is_word(p.peek_nth_token_ref(1), "VALUE") {
+        p.advance_token();
+    }
+    let key = p.parse_expr()?;
+    if !word(p, "VALUE") && !take(p, &Token::Colon) {
+        return Err(expected(p, "VALUE").with_hint("Write KEY 'name' VALUE value."));
+    }
+    Ok((key, p.parse_expr()?))
+}
+
+/// `JSON_ARRAY(x, … [NULL | ABSENT ON NULL])`.
+fn json_array(p: &mut Parser, name: &str) -> Result<Expr> {
+    let function = call_name(p, name);
+    expect(p, &Token::LParen)?;
+    let (mut items, mut marks) = (Vec::new(), String::new());
+    let mut keeps_nulls = on_null(p);
+    while keeps_nulls.is_none() && p.peek_token_ref().token != Token::RParen {
+        let value = p.parse_expr()?;
+        marks.push(if is_built(&value) { '1' } else { '0' });
+        items.push(value);
+        if !take(p, &Token::Comma) {
+            keeps_nulls = on_null(p);
+            break;
+        }
+    }
+    expect(p, &Token::RParen)?;
+    let mark = if keeps_nulls.unwrap_or(false) { 'N' } else { 'A' };
+    Ok(Expr::Function(call(function, std::iter::once(text(format!("{mark}{marks}"))).chain(items).collect())))
+}
+
+/// `JSON_OBJECTAGG([KEY] k VALUE v [NULL | ABSENT ON NULL])`, `JSON_ARRAYAGG(x [NULL | ABSENT ON NULL])`: LISTAGG
+/// over the members' texts, in brackets.
+fn json_aggregate(p: &mut Parser, name: &str) -> Result<Expr> {
+    let span = p.peek_token_ref().span;
+    p.advance_token();
+    let named = |name: &str, args| Expr::Function(call(Ident::with_span(span, name), args));
+    expect(p, &Token::LParen)?;
+    let is_object = name == "JSON_OBJECTAGG";
+    let (key, value) = if is_object {
+        let (key, value) = json_member(p)?;
+        (Some(key), value)
+    } else {
+        (None, p.parse_expr()?)
+    };
+    let keeps_nulls = on_null(p).unwrap_or(is_object);
+    expect(p, &Token::RParen)?;
+    let concat = |left: Expr, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::StringConcat,
+        right: Box::new(right),
+    };
+    let mut member = if is_built(&value) { value } else { named("JSON_STRING", vec![value]) };
+    if keeps_nulls {
+        member = named("COALESCE", vec![member, text("null")]);
+    }
+    if let Some(key) = key {
+        member = concat(concat(named("JSON_STRING", vec![key]), text(":")), member);
+    }
+    let list = named("LISTAGG", vec![member, text(",")]);
+    let (open, close) = if is_object { ("{", "}") } else { ("[", "]") };
+    let members = named("COALESCE", vec![list, text("")]);
+    Ok(Expr::Nested(Box::new(concat(concat(text(open), members), text(close)))))
+}
+
+/// `(a, b) OVERLAPS (c, d)`: periods, whose ends may stand in any order; the second part may be an interval.
+fn overlaps(p: &mut Parser, left: &Expr) -> Result<Expr> {
+    let place = here(p);
+    p.advance_token();
+    let right = p.parse_subexpr(FlinkDialect.prec_value(Precedence::Between))?;
+    let (Expr::Tuple(one), Expr::Tuple(other)) = (left, &right) else {
+        return Err(Error::user("OVERLAPS compares two periods.")
+            .with_hint("Write (start, end) OVERLAPS (start, end).")
+            .at(place));
+    };
+    let ends = |period: &[Expr]| -> Result<(Expr, Expr)> {
+        let [start, end] = period else {
+            return Err(Error::user("A period of OVERLAPS has two parts.")
+                .with_hint("Write (start, end) or (start, INTERVAL '1' HOUR).")
+                .at(place));
+        };
+        let end = match end {
+            Expr::Interval(_) => Expr::BinaryOp {
+                left: Box::new(start.clone()),
+                op: BinaryOperator::Plus,
+                right: Box::new(end.clone()),
+            },
+            end => end.clone(),
+        };
+        Ok((start.clone(), end))
+    };
+    let ((a, b), (c, d)) = (ends(one)?, ends(other)?);
+    let extreme = |name: &str, x: &Expr, y: &Expr| {
+        Box::new(Expr::Function(call(Ident::new(name), vec![x.clone(), y.clone()])))
+    };
+    let reaches = |from: (&Expr, &Expr), to: (&Expr, &Expr)| {
+        Box::new(Expr::BinaryOp {
+            left: extreme("GREATEST", from.0, from.1),
+            op: BinaryOperator::GtEq,
+            right: extreme("LEAST", to.0, to.1),
+        })
+    };
+    Ok(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: reaches((&a, &b), (&c, &d)),
+        op: BinaryOperator::And,
+        right: reaches((&c, &d), (&a, &b)),
+    })))
 }
 
 /// `x IS [NOT] JSON [VALUE | OBJECT | ARRAY | SCALAR]`.

@@ -126,6 +126,7 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
         }
     }
     move_within(&mut out);
+    wrap_values(&mut out);
     Ok(Prepared { tokens: out, hints })
 }
 
@@ -223,6 +224,52 @@ fn is_key_of_json(tokens: &[TokenWithSpan], i: usize, before: Option<&TokenWithS
     is_word(&tokens[i], "KEY")
         && before.is_some_and(|b| matches!(b.token, Token::LParen | Token::Comma))
         && next.is_some_and(|n| matches!(n.token, Token::SingleQuotedString(_) | Token::Word(_)))
+}
+
+/// `VALUES 1, 2` becomes `VALUES (1), (2)`: rows of one column need no parentheses.
+fn wrap_values(tokens: &mut Vec<TokenWithSpan>) {
+    const AFTER: &[&str] =
+        &["ORDER", "LIMIT", "OFFSET", "FETCH", "UNION", "INTERSECT", "EXCEPT", "EXECUTE", "END", "FOR"];
+    let significant = |t: &TokenWithSpan| !matches!(t.token, Token::Whitespace(_));
+    let mut at = 0;
+    while at < tokens.len() {
+        if !is_word(&tokens[at], "VALUES") {
+            at += 1;
+            continue;
+        }
+        loop {
+            let Some(first) = (at + 1..tokens.len()).find(|i| significant(&tokens[*i])) else { return };
+            let starts = matches!(
+                tokens[first].token,
+                Token::Number(..) | Token::SingleQuotedString(_) | Token::Minus | Token::Word(_)
+            );
+            if !starts || is_word(&tokens[first], "ROW") {
+                at = first;
+                break;
+            }
+            let mut depth = 0_usize;
+            let mut end = first;
+            while end < tokens.len() {
+                match &tokens[end].token {
+                    Token::LParen | Token::LBracket => depth += 1,
+                    Token::RParen | Token::RBracket if depth > 0 => depth -= 1,
+                    Token::RParen | Token::SemiColon | Token::EOF | Token::Comma if depth == 0 => break,
+                    _ if depth == 0 && AFTER.iter().any(|w| is_word(&tokens[end], w)) => break,
+                    _ => {}
+                }
+                end += 1;
+            }
+            let last = (first..end).rev().find(|i| significant(&tokens[*i])).unwrap_or(first);
+            let (mut open, mut close) = (tokens[first].clone(), tokens[last].clone());
+            (open.token, close.token) = (Token::LParen, Token::RParen);
+            tokens.insert(last + 1, close);
+            tokens.insert(first, open);
+            at = end + 2;
+            if tokens.get(at).is_none_or(|t| t.token != Token::Comma) {
+                break;
+            }
+        }
+    }
 }
 
 fn halves(token: &TokenWithSpan) -> (TokenWithSpan, TokenWithSpan) {

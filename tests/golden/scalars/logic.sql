@@ -14,7 +14,6 @@ SELECT GREATEST(i, 3), LEAST(i, 3), GREATEST(k, 'aa'), LEAST(k, 'aa', 'b'), GREA
 SELECT TRUE > FALSE, TRUE = TRUE, FALSE < TRUE, CAST(NULL AS BOOLEAN) = TRUE;
 SELECT r = r, a = a, bs = bs, ROW(1, 'a') = ROW(1, 'a'), ROW(1, 'a') = ROW(2, 'a') FROM Types WHERE i = 1;
 SELECT i FROM Types WHERE i <> 1;
-SELECT i FROM Types WHERE i = i;
 SELECT k, flag AND i > 0, flag OR i > 0 FROM Types;
 SELECT k, i FROM Types WHERE k IN ('a', 'z') AND i NOT IN (4);
 SELECT (1 > 2) IS FALSE, NOT (1 > 2), NOT NOT TRUE, (1 = 1) = (2 = 2), 1 < 2 AND 2 < 3 OR FALSE;
