@@ -123,6 +123,13 @@ impl Config {
         self.values.clear();
     }
 
+    /// The setting that `key`, which Runnel does not read, is most likely meant to be: at most two letters differ.
+    pub fn misspelt(key: &str) -> Option<&'static str> {
+        const MOST_LETTERS: usize = 2;
+        let near = OPTIONS.iter().map(|o| (strsim::damerau_levenshtein(key, o.key), o.key)).min()?;
+        (1..=MOST_LETTERS).contains(&near.0).then_some(near.1)
+    }
+
     /// Whether Runnel reads `key`.
     pub fn is_known(key: &str) -> bool {
         option(key).is_some()
@@ -294,6 +301,14 @@ pub fn parse_zone(text: &str) -> Result<chrono_tz::Tz> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn misspelt_keys_are_known_by_two_letters() {
+        assert_eq!(Config::misspelt("parallelism.defualt"), Some("parallelism.default"));
+        assert_eq!(Config::misspelt("table.exec.state.tll"), Some("table.exec.state.ttl"));
+        assert_eq!(Config::misspelt("parallelism.default"), None);
+        assert_eq!(Config::misspelt("table.optimizer.join-reorder-enabled"), None);
+    }
 
     #[test]
     fn keys_are_sorted_and_defaults_are_valid() {

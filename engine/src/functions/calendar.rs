@@ -110,6 +110,14 @@ pub fn wall_to_instant(zone: Tz, wall_seconds: i64) -> i64 {
     }
 }
 
+/// As [`wall_to_instant`], of two such instants the later: what Java's older classes give.
+pub fn wall_to_later_instant(zone: Tz, wall_seconds: i64) -> i64 {
+    match naive(wall_seconds).map(|wall| zone.offset_from_local_datetime(&wall)) {
+        Some(LocalResult::Ambiguous(_, o)) => wall_seconds - i64::from(o.fix().local_minus_utc()),
+        _ => wall_to_instant(zone, wall_seconds),
+    }
+}
+
 fn naive(seconds: i64) -> Option<NaiveDateTime> {
     DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc())
 }

@@ -27,7 +27,10 @@ fn check(t: &DataType, name: &str) -> Result<()> {
     use DataType as D;
     match t {
         D::Date32 | D::Time32(_) | D::Time64(_) | D::Interval(_) => user_hint(
-            format!("{name} cannot write a value of type {}.", field::type_text(&Field::new("", t.clone(), true))),
+            format!(
+                "{name} cannot write a value of type {}.",
+                field::type_text(&Field::new("", t.clone(), true))
+            ),
             "Write CAST(… AS STRING).",
         ),
         D::List(item) => check(item.data_type(), name),

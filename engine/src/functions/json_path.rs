@@ -274,9 +274,8 @@ impl Comparison {
             _ if a == b => Some(Ordering::Equal),
             _ => None,
         };
-        let within = |list: &Value| {
-            list.as_array().is_some_and(|all| all.iter().any(|v| Self::Equal.holds(a, v)))
-        };
+        let within =
+            |list: &Value| list.as_array().is_some_and(|all| all.iter().any(|v| Self::Equal.holds(a, v)));
         match self {
             Self::Equal => order == Some(Ordering::Equal),
             Self::Unequal => order != Some(Ordering::Equal),
@@ -344,7 +343,8 @@ impl<'t> Reader<'t> {
             return Some(Step::All);
         }
         let ends = |c: char| {
-            matches!(c, '.' | '[' | '(' | ' ') || inside && matches!(c, ')' | '=' | '<' | '>' | '!' | '&' | '|' | ',' | ']')
+            matches!(c, '.' | '[' | '(' | ' ')
+                || inside && matches!(c, ')' | '=' | '<' | '>' | '!' | '&' | '|' | ',' | ']')
         };
         let end = self.rest.find(ends).unwrap_or(self.rest.len());
         let (name, rest) = self.rest.split_at(end);

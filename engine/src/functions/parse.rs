@@ -163,7 +163,9 @@ pub(super) fn timestamp(text: &str) -> Option<(i64, u32)> {
     let minute = c.skip(b':').then(|| c.number(1, 2))??;
     let second = c.skip(b':').then(|| c.number(1, 2))??;
     let nanos = if c.skip(b'.') { c.nanos()? } else { 0 };
-    if !c.done() || hour > 23 || minute > 59 || second > 59 {
+    // 24:00:00 is the next day's begin.
+    let midnight = hour == 24 && (minute, second, nanos) == (0, 0, 0);
+    if !c.done() || hour > 23 && !midnight || minute > 59 || second > 59 {
         return None;
     }
     Some((days * DAY_SECONDS + i64::from((hour * 60 + minute) * 60 + second), nanos))

@@ -59,6 +59,8 @@ impl FunctionRegistry {
             windows.insert(name.to_ascii_lowercase(), Arc::new(udwf));
         }
         names.sort_unstable();
+        // FIRST_VALUE and the like are aggregates and window functions.
+        names.dedup();
         let planners = vec![
             Arc::new(Syntax::new(scalars.clone())) as Arc<dyn ExprPlanner>,
             Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),

@@ -430,8 +430,7 @@ fn split_type(b: &super::scalar::Binding<'_>) -> Result<Field> {
 
 fn split(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, separator) = (call.text(0)?, call.text(1)?);
-    let mut out =
-        ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, true));
+    let mut out = ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, true));
     for row in 0..call.rows {
         match (text.get(row), separator.get(row)) {
             (Some(t), Some("")) => {

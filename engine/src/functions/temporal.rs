@@ -1,6 +1,6 @@
 //! Functions of dates and times.
 
-use super::calendar::{DAY_MS, DAY_SECONDS, add_months, offset_at, wall_to_instant};
+use super::calendar::{DAY_MS, DAY_SECONDS, add_months, offset_at, wall_to_instant, wall_to_later_instant};
 use super::cast::join;
 use super::field;
 use super::java_format::{Pattern, Unit};
@@ -49,9 +49,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// Times of an argument as wall time in the session's zone: seconds since 1970-01-01 00:00, and nanoseconds.
 pub(super) fn walls(call: &Call<'_>, i: usize) -> Result<Box<dyn Fn(usize) -> Option<(i64, u32)>>> {
+    walls_in(call, i, call.env.zone)
+}
+
+/// As [`walls`], where clocks in `zone` show TIMESTAMP_LTZ.
+fn walls_in(call: &Call<'_>, i: usize, zone: Tz) -> Result<Box<dyn Fn(usize) -> Option<(i64, u32)>>> {
     let (array, constant) = call.column(i)?;
     let at = move |row: usize| if constant { 0 } else { row };
-    let zone = call.env.zone;
     Ok(match array.data_type() {
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>().clone();
@@ -185,16 +189,8 @@ fn extract(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn part(call: &Call<'_>, i: usize, unit: Unit) -> Result<ArrayRef> {
     let wall = walls(call, i)?;
-    // EPOCH is of the instant, not of the wall.
-    let back = unit == Unit::Epoch && field::is_ltz(call.fields[i].data_type());
-    call.numbers::<Int64Type>(|row| {
-        Ok(wall(row).map(|(mut seconds, nanos)| {
-            if back {
-                seconds = wall_to_instant(call.env.zone, seconds);
-            }
-            unit.extract(seconds, nanos)
-        }))
-    })
+    // As in Flink, EPOCH too is of the wall.
+    call.numbers::<Int64Type>(|row| Ok(wall(row).map(|(seconds, nanos)| unit.extract(seconds, nanos))))
 }
 
 /// FLOOR and CEIL of a time to a unit: the second argument.
@@ -268,7 +264,10 @@ fn diff_type(b: &Binding<'_>) -> Result<Field> {
 /// From the second to the third argument, in whole units towards zero.
 fn timestamp_diff(call: &Call<'_>) -> Result<ArrayRef> {
     let unit = unit_of(&call.text(0)?)?;
-    let (from, to) = (walls(call, 1)?, walls(call, 2)?);
+    // Between two TIMESTAMP_LTZ the time that passed counts, also where clocks were put on or back.
+    let instants = (1..=2).all(|i| field::is_ltz(call.fields[i].data_type()));
+    let zone = if instants { Tz::UTC } else { call.env.zone };
+    let (from, to) = (walls_in(call, 1, zone)?, walls_in(call, 2, zone)?);
     call.numbers::<Int32Type>(|row| {
         let (Some(a), Some(b)) = (from(row), to(row)) else { return Ok(None) };
         let ms = |(seconds, nanos): (i64, u32)| i128::from(seconds) * 1000 + i128::from(nanos / 1_000_000);
@@ -464,7 +463,7 @@ fn unix_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
         let pattern = pattern.as_ref().map_or(Some(DEFAULT), |p| p.get(row));
         let (Some(text), Some(pattern)) = (text.get(row), pattern) else { return Ok(None) };
         let wall = patterns.get(pattern)?.read(text, true);
-        Ok(Some(wall.map_or(i64::MIN, |(seconds, _)| wall_to_instant(call.env.zone, seconds))))
+        Ok(Some(wall.map_or(i64::MIN, |(seconds, _)| wall_to_later_instant(call.env.zone, seconds))))
     })
 }
 

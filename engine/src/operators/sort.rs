@@ -9,9 +9,10 @@ use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{SortNode, TimeAttribute};
 use crate::state::{SnapshotProgress, StateReader, StateWriter};
 use crate::time::Watermark;
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const ROWS: &str = "rows";
@@ -20,7 +21,7 @@ const PROGRESS: &str = "progress";
 
 /// Keeps rows until nothing can come before them. By event time these are the rows up to the watermark; a row at or
 /// before the last one that was emitted is late, dropped and counted. By processing time rows of one millisecond are
-/// put in order; otherwise all rows wait for the end.
+/// put in order; otherwise all rows wait for the end, and those that were taken back by then do not come.
 pub struct Sort {
     node: SortNode,
     input: SchemaRef,
@@ -37,6 +38,8 @@ pub struct Sort {
     late_rows: u64,
     null_time_rows: u64,
     bytes: usize,
+    /// Batch mode, over rows that may be taken back: how often each must not come out.
+    taken_back: HashMap<RowBytes, u64>,
     kept: KeptRows,
 }
 
@@ -61,6 +64,7 @@ impl Sort {
             late_rows: 0,
             null_time_rows: 0,
             bytes: 0,
+            taken_back: HashMap::new(),
             kept: KeptRows::default(),
             node: node.clone(),
             input,
@@ -118,6 +122,12 @@ impl Sort {
             let ((time, key), row) = first.remove_entry();
             self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
             self.emitted = self.emitted.max(time);
+            if let Some(times) = self.taken_back.get_mut(&row)
+                && *times > 0
+            {
+                *times -= 1;
+                continue;
+            }
             if self.skipped < self.node.skip {
                 self.skipped += 1;
                 continue;
@@ -153,8 +163,20 @@ impl Operator for Sort {
         context: &OperatorContext,
         _: &mut dyn Collector,
     ) -> Result<()> {
-        inserts_only(&batch, "ORDER BY")?;
-        self.add(batch.records(), context.now_ms, None)
+        let all_at_the_end = self.node.time.is_none() && self.node.fetch.is_none();
+        let Some(kinds) = batch.kinds().filter(|_| all_at_the_end) else {
+            inserts_only(&batch, "ORDER BY")?;
+            return self.add(batch.records(), context.now_ms, None);
+        };
+        let adds: BooleanArray = kinds.iter().map(|kind| Some(kind.is_addition())).collect();
+        let retracted = filter_record_batch(batch.records(), &not(&adds)?)?;
+        let encoded = self.rows.encode(retracted.columns())?;
+        for row in 0..retracted.num_rows() {
+            let bytes: RowBytes = Arc::from(encoded.row(row).data());
+            self.bytes += bytes.len() + 48;
+            *self.taken_back.entry(bytes).or_default() += 1;
+        }
+        self.add(&filter_record_batch(batch.records(), &adds)?, context.now_ms, None)
     }
 
     fn on_watermark(

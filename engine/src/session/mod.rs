@@ -85,7 +85,16 @@ impl Session {
             Statement::Show(show) => show::show(&show, self),
             Statement::Describe(name) => describe::describe(&name, None, self),
             Statement::Set(None) => Ok(show::settings(&self.config)),
-            Statement::Set(Some((key, value))) => self.config.set(&key, &value).map(|()| Outcome::Done),
+            Statement::Set(Some((key, value))) => {
+                self.config.set(&key, &value)?;
+                Ok(match Config::misspelt(&key) {
+                    Some(near) => show::text_rows(
+                        "note",
+                        [format!("'{key}' is set, but Runnel does not read it. Did you mean '{near}'?")],
+                    ),
+                    None => Outcome::Done,
+                })
+            }
             Statement::Reset(None) => {
                 self.config.reset_all();
                 Ok(Outcome::Done)

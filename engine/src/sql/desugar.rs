@@ -10,9 +10,9 @@ use super::unparse::unit;
 use crate::error::{Error, Result, Span};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use datafusion_sql::sqlparser::ast::{
-    self, AccessExpr, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy,
-    OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, UnaryOperator, Value,
+    self, AccessExpr, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowType,
 };
 use std::collections::HashSet;
@@ -264,7 +264,9 @@ fn numeric_literal(expr: &mut Expr) -> Result<()> {
         }
         // A zero before the point counts for Flink, and not for DataFusion.
         let scale = n.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-        if n.starts_with('0') && let (Ok(p), Ok(s)) = (u8::try_from(digits), u8::try_from(scale)) {
+        if n.starts_with('0')
+            && let (Ok(p), Ok(s)) = (u8::try_from(digits), u8::try_from(scale))
+        {
             protect(expr);
             *expr = cast(expr.clone(), &SqlType::Decimal(p, s));
         }
@@ -362,12 +364,37 @@ fn name_items(select: &mut Select) {
     let mut used = HashSet::new();
     // What stands beside a `*` is in it already.
     let everything = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+    let all_of = |table: &Ident| {
+        select.projection.iter().any(|item| match item {
+            SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                name.0.last().and_then(|n| n.as_ident()).is_some_and(|n| n.value == table.value)
+            }
+            _ => false,
+        })
+    };
+    let relations: HashSet<String> = select
+        .from
+        .iter()
+        .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)))
+        .filter_map(relation_name)
+        .collect();
+    let beside: Vec<String> = select
+        .projection
+        .iter()
+        .filter_map(|item| match item {
+            SelectItem::UnnamedExpr(Expr::Identifier(column)) if everything => Some(column),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => match &parts[..] {
+                [table, column] if everything && relations.contains(&table.value) || all_of(table) => {
+                    Some(column)
+                }
+                _ => None,
+            },
+            _ => None,
+        })
+        .map(|column| column.value.clone())
+        .collect();
+    used.extend(beside);
     for (i, item) in select.projection.iter_mut().enumerate() {
-        if everything
-            && let SelectItem::UnnamedExpr(Expr::Identifier(ident)) = &*item
-        {
-            used.insert(ident.value.clone());
-        }
         let (wanted, own) = match &*item {
             SelectItem::ExprWithAlias { alias, .. } => (alias.value.clone(), true),
             SelectItem::UnnamedExpr(expr) => match natural_name(expr) {
@@ -426,6 +453,17 @@ fn rows(item: &mut SelectItem) {
     // Only what is written here, so that `=` between tuples in WHERE stays DataFusion's.
     if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
         let _ = expr.visit(&mut Rows);
+    }
+}
+
+/// What the columns of a table in FROM are called by.
+fn relation_name(relation: &TableFactor) -> Option<String> {
+    match relation {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(alias.name.value.clone())
+        }
+        TableFactor::Table { name, .. } => name.0.last()?.as_ident().map(|n| n.value.clone()),
+        _ => None,
     }
 }
 

@@ -570,7 +570,8 @@ fn is_distinct(p: &mut Parser, left: &Expr) -> Result<Option<Expr>> {
     if !not && !super::syntax::words(p, "IS DISTINCT FROM") {
         return Ok(None);
     }
-    let (left, right) = (Box::new(left.clone()), Box::new(p.parse_subexpr(FlinkDialect.prec_value(Precedence::Is))?));
+    let (left, right) =
+        (Box::new(left.clone()), Box::new(p.parse_subexpr(FlinkDialect.prec_value(Precedence::Is))?));
     Ok(Some(if not { Expr::IsNotDistinctFrom(left, right) } else { Expr::IsDistinctFrom(left, right) }))
 }
 

@@ -147,7 +147,10 @@ impl<'a> Graph<'a> {
                     Err(Error::internal(format!("no lowering for {}", extension.node.name())))
                 }
             }
-            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Join(join) => {
+                let joined = self.join(join)?;
+                Ok(self.final_rows(joined))
+            }
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => self.empty_relation(empty),

@@ -596,6 +596,26 @@ impl Graph<'_> {
         Ok(Lowered { node, columns: (0..width).collect(), fields: input.fields[..width].to_vec(), ..input })
     }
 
+    /// In batch mode only the rows that are there at the end: a join that gave rows and took them back holds all back
+    /// until then.
+    pub(super) fn final_rows(&mut self, input: Lowered) -> Lowered {
+        if !self.context.config.is_batch() || self.node(input.node).changelog.is_append() {
+            return input;
+        }
+        let (edge, parallelism) = self.forward(input.node);
+        let schema = Arc::clone(&self.node(input.node).schema);
+        let node = self.add(NewNode {
+            kind: NodeKind::Sort(SortNode { order: Vec::new(), time: None, skip: 0, fetch: None }),
+            name: "FinalRows".into(),
+            inputs: vec![edge],
+            schema,
+            parallelism,
+            changelog: ChangelogMode::APPEND,
+            shared: true,
+        });
+        Lowered { node, ..input }
+    }
+
     /// LIMIT over a sort, perhaps with a projection between them.
     pub(super) fn limit_over_sort(
         &mut self,

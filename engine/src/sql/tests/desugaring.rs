@@ -26,7 +26,7 @@ fn items_get_flinks_names() {
         ("SELECT k, k, a.k FROM t", "SELECT k, k AS `k0`, a.k AS `k1` FROM t"),
         (
             "SELECT t.r.f, (r).g, a + b AS c, *, f(x) FROM t",
-            "SELECT t.r.f AS `f`, (r).g AS `EXPR$1`, a + b AS c, *, f(x) AS `EXPR$4` FROM t",
+            "SELECT t.r.f AS `f`, (r).'g' AS `EXPR$1`, a + b AS c, *, f(x) AS `EXPR$4` FROM t",
         ),
         ("SELECT a AS x, b AS x FROM t", "SELECT a AS x, b AS `x0` FROM t"),
         (
