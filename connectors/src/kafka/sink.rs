@@ -59,7 +59,8 @@ impl Sink for KafkaSink {
     fn accepts(&self) -> ChangelogMode {
         match self.options.flavor {
             Flavor::Append => self.options.value.format().accepts(),
-            Flavor::Upsert => ChangelogMode::RETRACT,
+            // By key: `-U` need not come, and where it must it comes as `-D`.
+            Flavor::Upsert => ChangelogMode::UPSERT,
         }
     }
 

@@ -217,7 +217,9 @@ impl Operator for Sort {
         }
         for value in state.values(PROGRESS) {
             if let Ok((emitted, skipped, taken)) = serde_json::from_slice::<(i64, u64, u64)>(value) {
-                (self.emitted, self.skipped, self.taken) = (emitted, skipped, taken);
+                self.emitted = self.emitted.max(emitted);
+                self.skipped = self.skipped.max(skipped);
+                self.taken = self.taken.max(taken);
             }
         }
         Ok(())
