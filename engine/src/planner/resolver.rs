@@ -111,6 +111,7 @@ impl<'a> Resolver<'a> {
         rules::unsupported::check(&ast)?;
         crate::sql::desugar(&mut ast)?;
         rules::frames::rewrite(&mut ast);
+        rules::subquery_order::rewrite(&mut ast);
         rules::fetch::rewrite(&mut ast);
         rules::grouping_sets::prepare(&mut ast)?;
         rules::group_windows::prepare(&mut ast);

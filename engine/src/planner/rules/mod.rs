@@ -9,6 +9,7 @@ pub(super) mod literal_types;
 pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod strict_types;
+pub(super) mod subquery_order;
 pub(super) mod subqueries;
 pub(super) mod temporal;
 pub(super) mod unsupported;
