@@ -1,0 +1,21 @@
+-- order: materialized
+CREATE TEMPORARY TABLE Changes (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
+CREATE TEMPORARY TABLE Keyed (id INT, g STRING, v INT, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
+SELECT g, COUNT(*) FROM Keyed GROUP BY g HAVING COUNT(*) > 1;
+SELECT a.id, b.id FROM Keyed a JOIN Keyed b ON a.g = b.g AND a.id < b.id;
+SELECT a.id, b.v FROM Keyed a LEFT JOIN Changes b ON a.id = b.v;
+SELECT id FROM Keyed WHERE v > (SELECT AVG(v) FROM Changes);
+SELECT id, g, v FROM Keyed WHERE g IN (SELECT g FROM Changes GROUP BY g HAVING COUNT(*) > 2);
+SELECT g, LISTAGG(CAST(id AS STRING)) FROM Keyed GROUP BY g;
+SELECT g, MAX(v), MIN(v), AVG(v), COUNT(DISTINCT v) FROM Changes GROUP BY g;
+SELECT g FROM Keyed UNION SELECT 'z' FROM Changes;
+SELECT id, rn FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY v DESC, id) AS rn FROM Keyed) WHERE rn BETWEEN 2 AND 3;
+SELECT id, rn FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY g ORDER BY id) AS rn FROM Keyed) WHERE rn = 2;
+SELECT g, c FROM (SELECT g, COUNT(*) AS c FROM Keyed GROUP BY g) ORDER BY c DESC, g LIMIT 1;
+SELECT g, s, rn FROM (SELECT g, s, ROW_NUMBER() OVER (ORDER BY s DESC) AS rn FROM (SELECT g, SUM(v) AS s FROM Keyed GROUP BY g)) WHERE rn <= 2;
+SELECT n, COUNT(*) FROM (SELECT g, MAX(v) AS n FROM Keyed GROUP BY g) GROUP BY n;
+SELECT CASE WHEN v > 5 THEN 'big' ELSE 'small' END AS size, COUNT(*) FROM Changes GROUP BY CASE WHEN v > 5 THEN 'big' ELSE 'small' END;
+SELECT id, v FROM (SELECT id, v, ROW_NUMBER() OVER (PARTITION BY id ORDER BY v DESC) AS rn FROM Changes) WHERE rn <= 1;
+SELECT COUNT(*) FROM Keyed WHERE g = 'none';
+SELECT FIRST_VALUE(v), LAST_VALUE(v) FROM Changes WHERE g = 'y';
+SELECT DISTINCT g, v > 5 FROM Changes;
