@@ -119,6 +119,8 @@ impl<'a> Resolver<'a> {
         let plan = binder
             .sql_statement_to_plan(ast::Statement::Query(ast))
             .map_err(|e| self.located(self.bound(e), &query.ast))?;
+        let plan = rules::set_operations::apply(plan, &self.functions)
+            .map_err(|e| translate(e, &self.function_names()))?;
         rules::strict_types::check(&plan)?;
         rules::meaning::apply(plan, self.context.config.zone())
             .and_then(rules::correlate::apply)

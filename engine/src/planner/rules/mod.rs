@@ -8,6 +8,7 @@ pub(super) mod grouping_sets;
 pub(super) mod literal_types;
 pub(super) mod meaning;
 pub(super) mod optimize;
+pub(super) mod set_operations;
 pub(super) mod strict_types;
 pub(super) mod subquery_order;
 pub(super) mod subqueries;

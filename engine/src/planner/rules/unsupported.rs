@@ -204,7 +204,7 @@ impl Check {
                     }
                     (
                         SetOperator::Intersect | SetOperator::Except,
-                        SetQuantifier::None | SetQuantifier::Distinct,
+                        SetQuantifier::None | SetQuantifier::Distinct | SetQuantifier::All,
                     ) => {}
                     (op, quantifier) => {
                         let what = format!("{op} {quantifier}");
