@@ -2,7 +2,8 @@
 
 use catalog::{
     Catalog, CatalogError, ColumnDefinition, ColumnKind, DatabaseDefinition, MemoryCatalog, Object,
-    ObjectKind, Options, OverlayCatalog, PrimaryKey, SqliteCatalog, TableDefinition, ViewDefinition, WatermarkDefinition,
+    ObjectKind, Options, OverlayCatalog, PrimaryKey, SqliteCatalog, TableDefinition, ViewDefinition,
+    WatermarkDefinition,
 };
 
 fn table() -> Object {

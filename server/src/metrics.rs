@@ -61,9 +61,12 @@ const OF_SOURCES: &[SourceMetric] = &[
     ("records_lag_max", "gauge", "Records by which reading is behind the topic's end; -1 unknown.", |s| {
         s.connector.contains("kafka").then_some(s.lag as f64)
     }),
-    ("commitsSucceeded", "counter", "Commits of group offsets, which only show progress, that worked.", |s| {
-        s.connector.contains("kafka").then_some(s.commits_succeeded as f64)
-    }),
+    (
+        "commitsSucceeded",
+        "counter",
+        "Commits of group offsets, which only show progress, that worked.",
+        |s| s.connector.contains("kafka").then_some(s.commits_succeeded as f64),
+    ),
     ("commitsFailed", "counter", "Commits of group offsets, which only show progress, that failed.", |s| {
         s.connector.contains("kafka").then_some(s.commits_failed as f64)
     }),

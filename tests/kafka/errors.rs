@@ -72,7 +72,10 @@ fn options_are_checked_without_the_network() {
         (table().with("key.format", "json"), "requires the declaration of one or more of key fields"),
         (table().with("key.format", "json").with("key.fields", "aa"), "Could not find the field 'aa'"),
         (table().with("properties.sasl.mechanism", "AWS_MSK_IAM"), "AWS_MSK_IAM"),
-        (table().with("sink.delivery-guarantee", "exactly-once"), "sink.transactional-id-prefix must be specified"),
+        (
+            table().with("sink.delivery-guarantee", "exactly-once"),
+            "sink.transactional-id-prefix must be specified",
+        ),
         (table().with("scan.parallelism", "0"), "from 1 to"),
     ];
     for (table, want) in cases {

@@ -3,8 +3,8 @@
 pub mod kafka;
 pub mod kinesis;
 pub mod kinesis_proxy;
-pub mod recovery;
 pub mod random;
+pub mod recovery;
 pub mod services;
 
 use arrow::array::{Array, RecordBatch};

@@ -7,13 +7,14 @@ mod partitioning;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode, GroupAggregateNode, IntervalJoinNode, JoinKey,
-    JoinType, LimitNode, MiniBatchNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan,
-    TemporalJoinNode, TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode,
-    WindowProperty, WindowTableNode,
+    AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode,
+    GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, MiniBatchNode, NodeId, NodeKind,
+    OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TemporalJoinNode,
+    TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode,
+    WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
 };
 pub use ordered::{
-    DeduplicateNode, Frame, FrameBound, OverCall, OverNode, RankEnd, SortColumn, SortNode, TopNNode, TopNStrategy,
-    WindowTopNNode,
+    DeduplicateNode, Frame, FrameBound, OverCall, OverNode, RankEnd, SortColumn, SortNode, TopNNode,
+    TopNStrategy, WindowTopNNode,
 };
 pub use partitioning::Partitioning;

@@ -18,8 +18,9 @@ use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, Wr
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
-    Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit, MiniBatch, OpenContext, Operator,
-    RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
+    Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit,
+    MiniBatch, OpenContext, Operator, RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest,
+    UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
 use crate::time::Watermark;

@@ -31,7 +31,9 @@ mod tests;
 mod values;
 
 pub use collect::{Collected, ResultStream, collect};
-pub use job::{JobHandle, JobObserver, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress, SupervisedJob};
+pub use job::{
+    JobHandle, JobObserver, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress, SupervisedJob,
+};
 pub use options::{
     BATCH_ROWS, CheckpointMode, CheckpointOptions, CheckpointStats, CompletedCheckpoint, JobOptions,
     ReadGate, RestoreOptions, job_id,

@@ -148,8 +148,13 @@ mod tests {
         let b: ArrayRef = Arc::new(Int64Array::from(vec![None, None, Some(3), Some(4)]));
         let rows = RecordBatch::try_from_iter_with_nullable([("a", a, true), ("b", b, true)]).unwrap();
         let batch = ChangeBatch::inserts(rows);
-        let mut node =
-            SinkNode { table: "t".into(), sink: collect().0, primary_key: vec![], not_null: vec![0], drop_nulls: false };
+        let mut node = SinkNode {
+            table: "t".into(),
+            sink: collect().0,
+            primary_key: vec![],
+            not_null: vec![0],
+            drop_nulls: false,
+        };
         let error = enforce_not_null(batch.clone(), &node).unwrap_err();
         assert_eq!(
             error.message(),

@@ -493,7 +493,8 @@ mod tests {
 
     fn watermarks(interval_ms: u64) -> Watermarks {
         let expression = Arc::new(Column::new("ts", 0));
-        let strategy = WatermarkStrategy { expression, idle_timeout_ms: None, interval_ms, tells_each: false };
+        let strategy =
+            WatermarkStrategy { expression, idle_timeout_ms: None, interval_ms, tells_each: false };
         let mut splits = SplitWatermarks::new(None);
         splits.add("a".into(), 0);
         Watermarks { strategy, splits, eager_column: Some(0), told_at_ms: None }

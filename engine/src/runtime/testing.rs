@@ -384,7 +384,8 @@ impl PlanBuilder {
         partitioning: Partitioning,
         tasks: usize,
     ) {
-        let node = SinkNode { table: "out".into(), sink, primary_key: vec![], not_null: vec![], drop_nulls: false };
+        let node =
+            SinkNode { table: "out".into(), sink, primary_key: vec![], not_null: vec![], drop_nulls: false };
         let inputs = edges(vec![(from, partitioning)]);
         self.add("Sink(out)", NodeKind::Sink(node), inputs, tasks);
     }

@@ -248,7 +248,11 @@ impl KeyTable {
 
     /// The keys of `groups` as columns.
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.codecs.iter().zip(&self.columns).map(|(codec, column)| self.decode(codec, column, groups)).collect()
+        self.codecs
+            .iter()
+            .zip(&self.columns)
+            .map(|(codec, column)| self.decode(codec, column, groups))
+            .collect()
     }
 
     /// Columns `which` of the keys of `groups`.

@@ -5,8 +5,8 @@ use super::window::{bound_field, index_of};
 use super::{Graph, Lowered, NewNode, Origin, Windowed, refuse_unknown_aggregate};
 use crate::error::{Error, Result};
 use crate::plan::{
-    AggregateCall, ChangelogMode, GroupAggregateNode, MiniBatchNode, NodeKind, TimeAttribute, WindowAggregateNode,
-    WindowInput, WindowProperty,
+    AggregateCall, ChangelogMode, GroupAggregateNode, MiniBatchNode, NodeKind, TimeAttribute,
+    WindowAggregateNode, WindowInput, WindowProperty,
 };
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::{counts_rows, field_of, first_span, physical, text, unalias};
@@ -404,8 +404,10 @@ impl Graph<'_> {
         if !config.boolean("table.exec.mini-batch.enabled") || config.is_batch() {
             return Ok(None);
         }
-        let (size, latency_ms) =
-            (config.integer("table.exec.mini-batch.size"), config.duration_ms("table.exec.mini-batch.allow-latency"));
+        let (size, latency_ms) = (
+            config.integer("table.exec.mini-batch.size"),
+            config.duration_ms("table.exec.mini-batch.allow-latency"),
+        );
         if size == 0 {
             return Err(Error::user("table.exec.mini-batch.size must be > 0.")
                 .with_hint("SET 'table.exec.mini-batch.size' = '5000';"));

@@ -59,7 +59,9 @@ impl Identity<'_> {
             NodeKind::Source(source) => Own { own: source.table.clone(), is_seen_through: false },
             NodeKind::Sink(sink) => Own { own: sink.table.clone(), is_seen_through: false },
             NodeKind::Values(_) => Own { own: String::new(), is_seen_through: false },
-            NodeKind::Calc(_) | NodeKind::Union | NodeKind::DropUpdateBefore(_) => Own { own: inputs, is_seen_through: true },
+            NodeKind::Calc(_) | NodeKind::Union | NodeKind::DropUpdateBefore(_) => {
+                Own { own: inputs, is_seen_through: true }
+            }
             NodeKind::Limit(limit) => stateful(format!("{limit:?}")),
             NodeKind::GroupAggregate(a) => stateful(format!(
                 "keys [{}], aggregates [{}], retracts {}",

@@ -350,7 +350,6 @@ fn scalar_subquery() -> Error {
     )
 }
 
-
 /// Aggregates that the runtime can compute.
 const AGGREGATES: &[&str] = &[
     "array_agg",

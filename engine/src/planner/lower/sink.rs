@@ -101,8 +101,7 @@ impl Graph<'_> {
         let upsert_key = keys.into_iter().next().map(|k| k.into_iter().collect()).unwrap_or_default();
         let node = UpsertMaterializeNode { keys: target.primary_key.clone(), upsert_key };
         let (edge, parallelism) = self.keyed(below, target.primary_key.clone());
-        let names: Vec<&str> =
-            target.primary_key.iter().map(|k| target.fields[*k].name().as_str()).collect();
+        let names: Vec<&str> = target.primary_key.iter().map(|k| target.fields[*k].name().as_str()).collect();
         self.add(NewNode {
             name: format!("SinkUpsertMaterialize(key=[{}])", names.join(", ")),
             kind: NodeKind::UpsertMaterialize(node),

@@ -10,8 +10,8 @@ pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod set_operations;
 pub(super) mod strict_types;
-pub(super) mod subquery_order;
 pub(super) mod subqueries;
+pub(super) mod subquery_order;
 pub(super) mod temporal;
 pub(super) mod unsupported;
 
