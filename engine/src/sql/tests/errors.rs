@@ -181,12 +181,9 @@ fn hints_in_the_wrong_place() {
 #[test]
 fn what_flink_has_and_runnel_has_not_is_refused_by_name() {
     for (text, name) in [
-        ("CREATE FUNCTION f AS 'x.Y'", "CREATE FUNCTION"),
-        ("CREATE TEMPORARY SYSTEM FUNCTION f AS 'x'", "CREATE TEMPORARY SYSTEM FUNCTION"),
         ("CREATE CATALOG c WITH ('type'='hive')", "CREATE CATALOG"),
         ("CREATE MATERIALIZED TABLE t AS SELECT 1", "CREATE MATERIALIZED TABLE"),
         ("DROP CATALOG c", "DROP CATALOG"),
-        ("DROP FUNCTION f", "DROP FUNCTION"),
         ("COMPILE PLAN 'p' FOR INSERT INTO t SELECT 1", "COMPILE PLAN"),
         ("EXECUTE PLAN 'p'", "EXECUTE PLAN"),
         ("ADD JAR 'x.jar'", "ADD JAR"),
