@@ -7,3 +7,5 @@ mod files;
 mod kafka;
 #[path = "crash/lives.rs"]
 mod lives;
+#[path = "crash/store.rs"]
+mod store;

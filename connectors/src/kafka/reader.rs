@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use chrono_tz::Tz;
-use engine::connector::{Metrics, Poll, Reader, ReaderContext, Split};
+use engine::connector::{Metrics, Poll, Reader, ReaderContext, Split, SplitReading};
 use engine::error::{Error, Result};
 use engine::time::Clock;
 use rdkafka::error::RDKafkaErrorCode;
@@ -389,11 +389,22 @@ impl KafkaReader {
         let (succeeded, failed) = self.consumer.commits();
         self.metrics.commits_succeeded.fetch_add(succeeded, Ordering::Relaxed);
         self.metrics.commits_failed.fetch_add(failed, Ordering::Relaxed);
-        let behind = self.partitions.iter().filter(|p| !p.finished).filter_map(|p| {
-            let end = self.consumer.known_end(&p.topic, p.number)?;
-            Some((p.stop.map_or(end, |s| s.min(end)) - p.position).max(0))
-        });
-        let lag = behind.sum();
+        let mut lag = 0;
+        for p in &self.partitions {
+            if p.finished {
+                self.metrics.note_split(&p.id, None);
+                continue;
+            }
+            let end = self.consumer.known_end(&p.topic, p.number);
+            let behind = end.map(|end| (p.stop.map_or(end, |s| s.min(end)) - p.position).max(0));
+            lag += behind.unwrap_or(0);
+            let reading = SplitReading {
+                current_offset: (p.position > 0).then(|| p.position - 1),
+                committed_offset: self.consumer.committed_offset(&p.topic, p.number),
+                lag: behind,
+            };
+            self.metrics.note_split(&p.id, Some(reading));
+        }
         // Readers share the number: each adds what changed on its side.
         self.metrics.lag.fetch_add(lag - self.lag, Ordering::Relaxed);
         self.lag = lag;

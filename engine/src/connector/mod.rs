@@ -10,4 +10,5 @@ pub use registry::ConnectorRegistry;
 pub use sink::{Committable, DeliveryGuarantee, RecoverContext, Sink, Writer, WriterContext};
 pub use source::{
     Assignment, Boundedness, Enumerator, Metrics, Poll, Reader, ReaderContext, Source, SourceContext, Split,
+    SplitReading,
 };
