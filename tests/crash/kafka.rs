@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PARTITIONS: i32 = 2;
+pub const PARTITIONS: i32 = 2;
 const KEYS: i64 = 5;
 /// Event time between two events, in milliseconds.
 const STEP_MS: i64 = 25;
@@ -140,7 +140,7 @@ struct Topics {
 }
 
 /// Values of a topic that a read_committed reader sees now, by partition in order.
-fn committed(brokers: &str, topic: &str) -> Vec<Vec<Value>> {
+pub fn committed(brokers: &str, topic: &str) -> Vec<Vec<Value>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", format!("reader-{topic}"))

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest life of a process that a fail point should kill.
-const LONGEST_LIFE: Duration = Duration::from_secs(8);
+/// Longest life of a process that is killed at a random moment, at first. It is longer where the machine is too busy
+/// for a checkpoint in that time, as nothing would be tested else.
+const LIFE: Duration = Duration::from_secs(4);
+/// The longest that this may become.
+const LONGEST_LIFE: Duration = Duration::from_secs(40);
 
 /// Longest time for which the store of checkpoints is in trouble, and between two such times.
 const LONGEST_TROUBLE: Duration = Duration::from_millis(1500);
@@ -51,6 +54,8 @@ pub struct Lives {
     pub deaths: BTreeMap<String, usize>,
     /// Checkpoints that failed, as far as was told.
     pub failed_checkpoints: usize,
+    /// Longest life at this time.
+    life: Duration,
 }
 
 impl Lives {
@@ -60,7 +65,17 @@ impl Lives {
         let job = format!("{:032x}", random.random::<u128>());
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path(), trouble);
-        Self { store, folder, random, job, script, lives: 0, deaths: BTreeMap::new(), failed_checkpoints: 0 }
+        Self {
+            store,
+            folder,
+            random,
+            job,
+            script,
+            lives: 0,
+            deaths: BTreeMap::new(),
+            failed_checkpoints: 0,
+            life: LIFE,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -128,8 +143,11 @@ impl Lives {
             String::new()
         };
         let mut child = self.start(&failpoints);
-        let longest =
-            if by_point { LONGEST_LIFE } else { Duration::from_millis(self.random.random_range(100..4000)) };
+        let newest = self.checkpoints();
+        let longest = match by_point {
+            true => self.life * 2,
+            false => Duration::from_millis(self.random.random_range(100..self.life.as_millis() as u64)),
+        };
         let begin = Instant::now();
         let mut how = "random moment".to_string();
         let mut troubled = self.store.is_troubled();
@@ -168,6 +186,8 @@ impl Lives {
         self.failed_checkpoints += log.lines().filter(|l| l.contains(" has failed: ")).count();
         assert!(!log.contains("panicked") && !log.contains("Records are lost"), "life {}: {log}", self.lives);
         *self.deaths.entry(how).or_default() += 1;
+        let span = if self.checkpoints() == newest { self.life.mul_f64(1.2) } else { self.life.mul_f64(0.9) };
+        self.life = span.clamp(LIFE, LONGEST_LIFE);
     }
 }
 

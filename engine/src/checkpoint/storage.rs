@@ -211,7 +211,9 @@ impl CheckpointStorage {
             };
             match found {
                 Found::Unusable(error) => {
-                    passed.push(format!("Checkpoint {id} is passed over: {error}"));
+                    passed.push(format!(
+                        "Checkpoint {id} is passed over: {error} What sinks have published with it they publish again."
+                    ));
                     last_error = Some(error);
                 }
                 _ => passed.push(format!(

@@ -318,7 +318,11 @@ fn the_newest_whole_checkpoint_is_found() {
     assert_eq!(latest, first);
     assert_eq!(
         passed[1],
-        format!("Checkpoint 10 is passed over: {} is damaged: the file is missing.", missing.display())
+        format!(
+            "Checkpoint 10 is passed over: {} is damaged: the file is missing. What sinks have published with it they \
+             publish again.",
+            missing.display()
+        )
     );
 }
 

@@ -15,7 +15,7 @@ use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Rows that wait for the watermark.
@@ -477,6 +477,34 @@ impl Operator for Over {
             due.push(Due { group, time, row });
         }
         self.emit(&due, context.now_ms, out)
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        self.common.next_sweep_ms()
+    }
+
+    /// Forgets partitions that had no row for as long as state lives.
+    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
+        if !self.common.sweep_is_due(context.now_ms) {
+            return Ok(());
+        }
+        let waiting: HashSet<u32> = self.pending.values().map(|(group, _)| *group).collect();
+        let is_old = |g: &u32| {
+            !waiting.contains(g)
+                && self.common.expired(self.partitions[*g as usize].touched_ms, context.now_ms)
+        };
+        let old: Vec<u32> = self.table.groups().filter(is_old).collect();
+        for group in &old {
+            let fresh = Partition { starts: vec![0; self.frames.len()], ..Partition::default() };
+            let gone = std::mem::replace(&mut self.partitions[*group as usize], fresh);
+            let bytes: usize = gone.retained.iter().map(|(_, row)| row.len()).sum();
+            self.bytes = self.bytes.saturating_sub(bytes);
+            for accumulator in self.frames.iter_mut().flat_map(|f| &mut f.accumulators) {
+                accumulator.clear(*group);
+            }
+        }
+        self.table.remove(old);
+        Ok(())
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Join of each row with the version of a table that held at the row's event time.
 
 use super::join_condition::JoinCondition;
+use super::kept_rows::KeptRows;
 use super::rows::{MAX_BATCH_ROWS, batch, milliseconds};
 use super::segments::{RowRef, Segments};
 use super::snapshots::{groups_of, unknown_table};
@@ -33,6 +34,7 @@ pub struct TemporalJoin {
     arrivals: u64,
     max_parallelism: usize,
     null_time_rows: u64,
+    common: KeptRows,
 }
 
 /// What is kept of a key.
@@ -43,6 +45,8 @@ struct Group {
     /// Versions, by time; one at a time.
     versions: Vec<Version>,
     timer: Option<i64>,
+    /// Processing time of its last row of either side.
+    touched_ms: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -93,6 +97,7 @@ impl TemporalJoin {
             arrivals: 0,
             max_parallelism: 1,
             null_time_rows: 0,
+            common: KeptRows::default(),
         })
     }
 
@@ -239,6 +244,7 @@ const TABLES: [&str; 2] = ["left", "versions"];
 impl Operator for TemporalJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         self.max_parallelism = context.max_parallelism;
+        self.common.open(context);
         Ok(())
     }
 
@@ -246,7 +252,7 @@ impl Operator for TemporalJoin {
         &mut self,
         input: usize,
         input_batch: ChangeBatch,
-        _: &OperatorContext,
+        context: &OperatorContext,
         _: &mut dyn Collector,
     ) -> Result<()> {
         let rows = input_batch.num_rows();
@@ -265,6 +271,7 @@ impl Operator for TemporalJoin {
         for (row, group) in groups.into_iter().enumerate() {
             let kind = input_batch.kind(row);
             let kept = segment.row(row);
+            self.groups[group as usize].touched_ms = context.now_ms;
             if times.is_null(row) {
                 self.null_time_rows += 1;
                 self.sides[input].release(kept);
@@ -304,6 +311,31 @@ impl Operator for TemporalJoin {
         };
         let groups: Vec<u32> = groups.into_iter().filter(unused).collect();
         self.keys.remove(groups);
+        Ok(())
+    }
+
+    fn next_timer_ms(&self) -> Option<i64> {
+        self.common.next_sweep_ms()
+    }
+
+    /// Forgets the versions of keys that had no row for as long as state lives.
+    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
+        if !self.common.sweep_is_due(context.now_ms) {
+            return Ok(());
+        }
+        let is_old = |g: &u32| {
+            let state = &self.groups[*g as usize];
+            state.waiting.is_empty() && self.common.expired(state.touched_ms, context.now_ms)
+        };
+        let old: Vec<u32> = self.keys.groups().filter(is_old).collect();
+        for group in &old {
+            let gone = std::mem::take(&mut self.groups[*group as usize]);
+            if let Some(time) = gone.timer {
+                self.timers.remove(&(time, *group));
+            }
+            gone.versions.into_iter().for_each(|version| self.sides[1].release(version.row));
+        }
+        self.keys.remove(old);
         Ok(())
     }
 

@@ -165,8 +165,12 @@ impl Step {
 
 impl Harness {
     pub(super) fn new(operator: impl Operator + 'static, inputs: &[SchemaRef]) -> Self {
+        Self::boxed(Box::new(operator), inputs)
+    }
+
+    pub(super) fn boxed(operator: Box<dyn Operator>, inputs: &[SchemaRef]) -> Self {
         Self {
-            operator: Box::new(operator),
+            operator,
             inputs: inputs.to_vec(),
             context: OperatorContext { now_ms: 0, watermark: Watermark::MIN },
             emitted: Emitted::default(),

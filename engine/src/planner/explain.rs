@@ -2,7 +2,7 @@
 
 use super::Planned;
 use super::nodes::Window;
-use crate::plan::{NodeId, NodeKind, StreamNode, StreamPlan};
+use crate::plan::{AggregateCall, FrameBound, NodeId, NodeKind, StreamNode, StreamPlan};
 use crate::time::WindowSpec;
 use datafusion_expr::LogicalPlan;
 use std::fmt::Write;
@@ -262,12 +262,28 @@ fn grows(node: &StreamNode) -> Option<&'static str> {
             Some("state grows with every new key")
         }
         NodeKind::Sort(n) if n.time.is_none() && n.fetch.is_none() => Some("all rows are kept until the end"),
-        NodeKind::GroupAggregate(a) if a.aggregates.iter().any(|c| c.distinct) => {
+        NodeKind::GroupAggregate(a) if a.aggregates.iter().any(keeps_values) => {
             Some("state grows with every new value")
         }
         NodeKind::RegularJoin(_) => Some("state grows with every new row"),
+        NodeKind::TemporalJoin(_) => Some("the last version of every key is kept"),
+        NodeKind::Over(n) if n.time.is_some() => {
+            if !n.partition.is_empty() {
+                Some("state grows with every new key")
+            } else if n.calls.iter().any(|c| c.frame.start == FrameBound::Unbounded && keeps_values(&c.call))
+            {
+                Some("state grows with every new value")
+            } else {
+                None
+            }
+        }
         _ => None,
     }
+}
+
+/// Whether an aggregate keeps values, not only what they come to.
+fn keeps_values(call: &AggregateCall) -> bool {
+    call.distinct || ["array_agg", "collect", "listagg"].contains(&call.function.as_str())
 }
 
 /// The execution plan: tasks with their operators, parallelism and operator ids.

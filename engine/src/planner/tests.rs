@@ -1,6 +1,7 @@
 //! Plans, types and error texts, over tables in memory and connectors that never run.
 
 mod support;
+mod unbounded;
 
 use expect_test::{Expect, expect};
 use support::Bench;

@@ -4,6 +4,7 @@ mod group_aggregate;
 mod ordered;
 mod regular_join;
 mod simple;
+mod ttl;
 mod window_aggregate;
 mod window_model;
 mod window_table;

@@ -21,6 +21,8 @@ const TABLES: &str = "
     CREATE TABLE nested (kind INT, bid ROW<auction BIGINT, price BIGINT, `time` TIMESTAMP(3), extra STRING>,
         person ROW<id BIGINT, name STRING>, ts AS CASE WHEN kind = 0 THEN bid.`time` END,
         WATERMARK FOR ts AS ts - INTERVAL '4' SECOND) WITH ('connector' = 'fake');
+    CREATE TABLE rates (k STRING, b BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED, WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'fake');
     CREATE TABLE badmeta (part INT METADATA FROM 'partitoin') WITH ('connector' = 'fake');
 ";
 
