@@ -55,7 +55,7 @@ impl Generator {
                 both(["COALESCE({}, {})", "NULLIF({}, {})"][usize::from(self.chance(30))], &[&l, &r])
             }
             (of, _) => {
-                let condition = self.predicate(scope, 1);
+                let condition = self.predicate(scope, depth - 1);
                 let (l, r) = (sub(self, of), sub(self, of));
                 both("CASE WHEN {} THEN {} ELSE {} END", &[&condition, &l, &r])
             }
@@ -72,7 +72,9 @@ impl Generator {
                 _ => both("(NOT {})", &[&l]),
             };
         }
-        let left = self.expr(scope, of, 1);
+        // Not deeper than the predicate: with CASE it would have no end.
+        let deep = depth.min(1);
+        let left = self.expr(scope, of, deep);
         match self.below(9) {
             0 => both("({} IS NULL)", &[&left]),
             1 => both("({} IS NOT NULL)", &[&left]),
@@ -85,7 +87,7 @@ impl Generator {
                 both("({} IN ({}))", &[&left, &Expr::join(&list, ", ")])
             }
             4 => {
-                let right = self.expr(scope, of, 1);
+                let right = self.expr(scope, of, deep);
                 let (flink, sqlite) = match self.chance(50) {
                     true => ("({} IS DISTINCT FROM {})", "({} IS NOT {})"),
                     false => ("({} IS NOT DISTINCT FROM {})", "({} IS {})"),
@@ -95,7 +97,7 @@ impl Generator {
             }
             _ => {
                 let op = *["=", "<>", "<", "<=", ">", ">="].choose(&mut self.random).unwrap();
-                let right = self.expr(scope, of, 1);
+                let right = self.expr(scope, of, deep);
                 both(&format!("({{}} {op} {{}})"), &[&left, &right])
             }
         }

@@ -66,6 +66,9 @@ impl Relation {
     }
 }
 
+/// A relation in FROM, its alias, and for all but the first the word before it and the condition behind it.
+type Joined<'a> = (&'a Relation, &'a str, Option<(&'a str, Option<&'a Expr>)>);
+
 /// An expression, or any piece of text, in both dialects.
 #[derive(Debug, Clone)]
 struct Expr {
@@ -187,11 +190,11 @@ impl Generator {
         Relation::new(text, vec![Type::Int, Type::Int, Type::Text])
     }
 
-    /// `SELECT items FROM … WHERE … rest`. Each relation but the first comes with the word before it and a condition.
+    /// `SELECT items FROM … WHERE … rest`.
     fn build(
-        &mut self,
+        &self,
         items: &[Expr],
-        from: &[(&Relation, &str, Option<(&str, Option<&Expr>)>)],
+        from: &[Joined<'_>],
         wants: Option<&Expr>,
         rest: &str,
         types: Vec<Type>,
