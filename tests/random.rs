@@ -16,7 +16,7 @@ use tests::recovery::{Life, Lives, run_in_lives};
 use tests::{Runner, materialized};
 
 /// Cases in the suite.
-const CASES: u64 = 100;
+const CASES: u64 = 60;
 /// Queries over the same tables.
 const QUERIES: usize = 4;
 
