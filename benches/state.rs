@@ -151,6 +151,7 @@ fn operator() -> Result<GroupAggregate> {
         filter: None,
         data_type,
         name: function.into(),
+        monotone: false,
     };
     let node = GroupAggregateNode {
         keys: vec![0],

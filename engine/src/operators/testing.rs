@@ -309,6 +309,7 @@ pub(super) fn calls(text: &str, output: &SchemaRef, first: usize) -> Vec<Aggrega
             filter: filter.trim().strip_prefix("filter ").map(|f| f.parse().unwrap()),
             data_type: output.field(first + i).data_type().clone(),
             name: output.field(first + i).name().clone(),
+            monotone: false,
         }
     };
     text.split(',').filter(|c| !c.trim().is_empty()).enumerate().map(call).collect()

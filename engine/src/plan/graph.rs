@@ -255,6 +255,9 @@ pub struct AggregateCall {
     pub data_type: arrow::datatypes::DataType,
     /// Name of the output column.
     pub name: String,
+    /// MAX of what only grows, MIN of what only falls: a row that is taken back is followed by one that is no worse, so
+    /// nothing is taken back.
+    pub monotone: bool,
 }
 
 /// How long rows wait for others.

@@ -17,19 +17,21 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor,
 };
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Plans table functions, and tables with hints.
 #[derive(Debug, Default)]
 pub(super) struct Relations {
     hints: HashMap<Location, Options>,
+    /// Set while the next subquery is left to DataFusion.
+    passes: AtomicBool,
 }
 
 impl Relations {
     /// With the OPTIONS hints of a query, by the place of the table name's last part.
     pub fn with_hints(hints: HashMap<Location, Options>) -> Self {
-        Self { hints }
+        Self { hints, passes: AtomicBool::new(false) }
     }
 
     fn hint(&self, name: &ast::ObjectName) -> Option<&Options> {
@@ -57,6 +59,14 @@ impl RelationPlanner for Relations {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         match relation {
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None }
+                if !self.passes.swap(false, Ordering::Relaxed) =>
+            {
+                self.passes.store(true, Ordering::Relaxed);
+                let inner = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
+                let plan = with_unique_names(context.plan(inner)?)?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
             TableFactor::TableFunction { expr: ast::Expr::Function(call), alias } => {
                 let plan = window(&call, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
@@ -116,6 +126,17 @@ impl RelationPlanner for Relations {
     }
 }
 
+/// A subquery whose columns have names of their own, as Flink gives them.
+fn with_unique_names(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let names = crate::sql::unique(plan.schema().fields().iter().map(|f| f.name().as_str()));
+    let columns = plan.schema().columns();
+    if columns.iter().zip(&names).all(|(column, name)| column.name == *name) {
+        return Ok(plan);
+    }
+    let renamed = columns.into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(name));
+    LogicalPlanBuilder::from(plan).project(renamed)?.build()
+}
+
 /// The column that FOR SYSTEM_TIME AS OF names; `None` if it is no name.
 fn as_of_column(expr: &ast::Expr) -> Option<Column> {
     match expr {
@@ -136,25 +157,9 @@ fn as_of_column(expr: &ast::Expr) -> Option<Column> {
     }
 }
 
-/// What UNNEST takes its elements from. DataFusion does not see the tables before it inside `ARRAY[…]`, nor fields of their
-/// columns (`t.r.a`): the first becomes a function, the second is tried for each way to read it.
-fn value_of(mut expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
-    struct Arrays;
-    impl ast::VisitorMut for Arrays {
-        type Break = ();
-        fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
-            if let ast::Expr::Array(array) = expr
-                && let Ok(ast::Expr::Function(mut call)) = crate::sql::parse_expression("array()")
-                && let FunctionArguments::List(list) = &mut call.args
-            {
-                let elements = std::mem::take(&mut array.elem).into_iter();
-                list.args = elements.map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
-                *expr = ast::Expr::Function(call);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = ast::VisitMut::visit(&mut expr, &mut Arrays);
+/// What UNNEST takes its elements from. DataFusion does not see fields of the columns of tables before it (`t.r.a`): each
+/// way to read them is tried.
+fn value_of(expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
     let planned = context.sql_to_expr(expr.clone(), &DFSchema::empty());
     let (Err(_), ast::Expr::CompoundIdentifier(parts)) = (&planned, expr) else { return planned };
     for split in (1..parts.len()).rev() {

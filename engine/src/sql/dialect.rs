@@ -180,7 +180,8 @@ fn call_name(p: &mut Parser, name: &str) -> Ident {
     Ident::with_span(p.get_current_token().span, name)
 }
 
-fn call(name: Ident, args: Vec<Expr>) -> Function {
+/// A call of the function `name`.
+pub(super) fn call(name: Ident, args: Vec<Expr>) -> Function {
     let args = args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
     Function {
         name: ObjectName::from(vec![name]),

@@ -21,8 +21,10 @@ mod insert;
 mod interval;
 mod job;
 mod like;
+mod names;
 mod parser;
 mod refused;
+mod rows;
 mod set;
 mod show;
 mod splitter;
@@ -46,6 +48,7 @@ pub use data_type::{
 pub use desugar::{desugar, desugar_expression};
 pub use dialect::FlinkDialect;
 pub use like::merge_like;
+pub use names::{mark_beside_stars, relation_name, unique, written};
 pub use parser::{KEYWORDS, MAX_DEPTH, parse, parse_expression, parse_query};
 pub use splitter::{Piece, is_finished, split};
 pub use stack::with_large_stack;

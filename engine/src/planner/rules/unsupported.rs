@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinConstraint, JoinOperator, Query, Select,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinOperator, Query, Select,
     SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
@@ -113,16 +113,10 @@ impl Visitor for Check {
                 | JoinOperator::Inner(_)
                 | JoinOperator::CrossJoin(_)
                 | JoinOperator::Left(_)
-                | JoinOperator::LeftOuter(_) => {}
-                JoinOperator::Right(on) | JoinOperator::RightOuter(on) | JoinOperator::FullOuter(on) => {
-                    if matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural) {
-                        return refuse(
-                            "USING or NATURAL with RIGHT and FULL JOIN",
-                            "Write ON l.k = r.k, and COALESCE(l.k, r.k) in SELECT.",
-                            at,
-                        );
-                    }
-                }
+                | JoinOperator::LeftOuter(_)
+                | JoinOperator::Right(_)
+                | JoinOperator::RightOuter(_)
+                | JoinOperator::FullOuter(_) => {}
                 _ => {
                     return refuse(
                         "This kind of join",
