@@ -75,9 +75,11 @@ pub(super) fn upsert_keys(nodes: &[StreamNode], id: NodeId) -> Vec<Key> {
             }
             keys
         }
-        NodeKind::Limit(_) | NodeKind::Sort(_) | NodeKind::DropUpdateBefore(_) | NodeKind::Sink(_) => {
-            input(0)
-        }
+        NodeKind::Limit(_)
+        | NodeKind::Sort(_)
+        | NodeKind::DropUpdateBefore(_)
+        | NodeKind::TemporalJoin(_)
+        | NodeKind::Sink(_) => input(0),
         _ => Vec::new(),
     }
 }

@@ -234,6 +234,35 @@ fn write_node(
     }
 }
 
+/// The operators as JSON, as Flink lists them.
+fn json(plan: &StreamPlan) -> String {
+    let ship = |edge: &crate::plan::Edge| match &edge.partitioning {
+        crate::plan::Partitioning::Forward => "FORWARD",
+        crate::plan::Partitioning::Hash(_) => "HASH",
+        crate::plan::Partitioning::Single => "GLOBAL",
+        crate::plan::Partitioning::Rebalance => "REBALANCE",
+    };
+    let nodes = plan.nodes.iter().map(|node| {
+        let pact = match node.kind {
+            NodeKind::Source(_) | NodeKind::Values(_) => "Data Source",
+            NodeKind::Sink(_) => "Data Sink",
+            _ => "Operator",
+        };
+        let predecessors = node.inputs.iter().map(
+            |edge| serde_json::json!({"id": edge.from.0 + 1, "ship_strategy": ship(edge), "side": "second"}),
+        );
+        serde_json::json!({
+            "id": node.id.0 + 1,
+            "type": label(&node.kind),
+            "pact": pact,
+            "contents": node.name,
+            "parallelism": node.parallelism,
+            "predecessors": predecessors.collect::<Vec<_>>(),
+        })
+    });
+    format!("{:#}", serde_json::json!({"nodes": nodes.collect::<Vec<_>>()}))
+}
+
 /// A sentence for each operator whose state grows without bound.
 pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
     plan.nodes
@@ -285,14 +314,17 @@ pub fn execution(plan: &StreamPlan) -> String {
 }
 
 impl Planned {
-    /// The text of EXPLAIN, in Flink's sections.
-    pub fn explain(&self, changelog_mode: bool) -> String {
+    /// The text of EXPLAIN, in Flink's sections; with `json_plan` the operators are listed as JSON too.
+    pub fn explain(&self, changelog_mode: bool, json_plan: bool) -> String {
         let optimized = if changelog_mode { stream(&self.stream, true) } else { self.optimized.clone() };
         let mut text = format!(
             "== Abstract Syntax Tree ==\n{}\n== Optimized Physical Plan ==\n{optimized}\n== Optimized Execution Plan ==\n{}",
             self.bound,
             execution(&self.stream)
         );
+        if json_plan {
+            let _ = writeln!(text, "\n== Physical Execution Plan ==\n{}", json(&self.stream));
+        }
         if !self.unbounded.is_empty() {
             text.push_str("\n== Unbounded State ==\n");
             self.unbounded.iter().for_each(|line| {

@@ -102,6 +102,7 @@ impl RelationPlanner for Relations {
             }
             TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 let plan = unnest(array_exprs, with_ordinality, context)?;
+                let alias = alias.map(|alias| column_of(alias, &plan));
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             TableFactor::Table { name, alias, args: None, .. } if self.hint(&name).is_some() => {
@@ -135,6 +136,16 @@ fn with_unique_names(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
     let renamed = columns.into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(name));
     LogicalPlanBuilder::from(plan).project(renamed)?.build()
+}
+
+/// `UNNEST(a) AS t` without names of columns: the only column is called `t` too.
+fn column_of(mut alias: ast::TableAlias, plan: &LogicalPlan) -> ast::TableAlias {
+    if let ([only], true) = (plan.schema().fields().as_ref(), alias.columns.is_empty())
+        && only.name() == "EXPR$0"
+    {
+        alias.columns = vec![ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
+    alias
 }
 
 /// The column that FOR SYSTEM_TIME AS OF names; `None` if it is no name.

@@ -141,7 +141,7 @@ impl Session {
     ///
     /// Errors: as [`Session::execute_together`].
     pub fn plan_together(&self, pieces: &[Piece]) -> Result<String> {
-        Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false))
+        Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false, false))
     }
 
     /// Starts a query whose rows are shown: it takes no checkpoints and is not restarted, since rows that were shown
@@ -281,13 +281,7 @@ impl Session {
                     .with_hint("Write EXPLAIN SELECT …"));
             }
         };
-        if explain.json_plan {
-            return Err(Error::unsupported(
-                "JSON_EXECUTION_PLAN",
-                "Write EXPLAIN or EXPLAIN CHANGELOG_MODE.",
-            ));
-        }
-        Ok(show::text_rows("result", [planned.explain(explain.changelog_mode)]))
+        Ok(show::text_rows("result", [planned.explain(explain.changelog_mode, explain.json_plan)]))
     }
 
     fn context(&self) -> PlannerContext<'_> {

@@ -1,6 +1,8 @@
 //! Names of the items of SELECT: `EXPR$i` for what has none, and a number behind a name that comes twice.
 
-use datafusion_sql::sqlparser::ast::{self, Expr, Ident, Query, Select, SelectItem, TableFactor, VisitMut, VisitorMut};
+use datafusion_sql::sqlparser::ast::{
+    self, Expr, Ident, Query, Select, SelectItem, TableFactor, VisitMut, VisitorMut,
+};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
@@ -51,7 +53,9 @@ fn is_star(item: &SelectItem) -> bool {
 fn mark(items: &mut [SelectItem], i: usize) {
     let name = match &items[i] {
         SelectItem::ExprWithAlias { alias, .. } => written(&alias.value).to_string(),
-        SelectItem::UnnamedExpr(expr) => natural_name(expr).map_or_else(|| format!("EXPR${i}"), |(name, _)| name),
+        SelectItem::UnnamedExpr(expr) => {
+            natural_name(expr).map_or_else(|| format!("EXPR${i}"), |(name, _)| name)
+        }
         _ => return,
     };
     let alias = Ident::with_quote('`', format!("{name}{MARK}{i}"));
@@ -163,4 +167,3 @@ fn natural_name(expr: &Expr) -> Option<(String, bool)> {
         _ => None,
     }
 }
-

@@ -2,8 +2,8 @@
 
 use super::dialect::call;
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, SelectItem,
-    SetExpr, TableFactor, UnaryOperator, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
+    SelectItem, SetExpr, TableFactor, UnaryOperator, Value,
 };
 
 /// How the function of a row that was compared with a subquery's is written.
@@ -90,6 +90,9 @@ fn all_equal(left: Vec<Expr>, right: Vec<Expr>) -> Expr {
 
 /// The subquery's columns as one ROW.
 fn as_rows(subquery: &Query, width: usize) -> Option<Query> {
+    if let Some(rows) = selected_as_rows(subquery, width) {
+        return Some(rows);
+    }
     let name = |i: usize| Ident::with_quote('`', format!("$in{i}"));
     let columns = (0..width).map(|i| format!("`$in{i}`")).collect::<Vec<_>>().join(", ");
     let mut rows = super::parse_query(&format!("SELECT 1 FROM (SELECT 1) AS `$in` ({columns})")).ok()?.ast;
@@ -100,4 +103,23 @@ fn as_rows(subquery: &Query, width: usize) -> Option<Query> {
     let TableFactor::Derived { subquery: inner, .. } = relation else { return None };
     **inner = subquery.clone();
     Some(*rows)
+}
+
+/// The same where they are items of a SELECT, so that conditions of outer queries stay in it.
+fn selected_as_rows(subquery: &Query, width: usize) -> Option<Query> {
+    let ordered = subquery.order_by.is_some() || subquery.limit_clause.is_some() || subquery.fetch.is_some();
+    let SetExpr::Select(select) = subquery.body.as_ref() else { return None };
+    if ordered || select.distinct.is_some() || select.projection.len() != width {
+        return None;
+    }
+    let items = select.projection.iter().map(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr.clone()),
+        _ => None,
+    });
+    let row = row_of(items.collect::<Option<Vec<_>>>()?);
+    let mut rows = subquery.clone();
+    if let SetExpr::Select(select) = rows.body.as_mut() {
+        select.projection = vec![SelectItem::UnnamedExpr(Expr::Function(row))];
+    }
+    Some(rows)
 }

@@ -417,6 +417,6 @@ pub struct Explain {
     pub changelog_mode: bool,
     /// `JSON_EXECUTION_PLAN`.
     pub json_plan: bool,
-    /// `ESTIMATED_COST`, `PLAN_ADVICE`: accepted, without effect.
+    /// What is explained. `ESTIMATED_COST` and `PLAN_ADVICE` are accepted, without effect: plans need no statistics.
     pub statement: Box<Statement>,
 }

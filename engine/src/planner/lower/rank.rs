@@ -378,7 +378,9 @@ impl Graph<'_> {
             .zip(&ranked.columns)
             .map(|(name, column)| crate::planner::expressions::physical_column(name, *column))
             .collect();
-        exprs.push(Arc::new(datafusion_physical_expr::expressions::Literal::new(ScalarValue::Int64(Some(rank)))));
+        exprs.push(Arc::new(datafusion_physical_expr::expressions::Literal::new(ScalarValue::Int64(Some(
+            rank,
+        )))));
         let mut texts: Vec<String> = names.iter().map(ToString::to_string).collect();
         texts.push(format!("{rank} AS {}", rank_field.name()));
         let all: Vec<Field> = ranked.fields.iter().map(|f| f.as_ref().clone()).collect();
@@ -409,12 +411,14 @@ impl Graph<'_> {
             let mut all: Vec<Field> = node.schema.fields().iter().map(|f| f.as_ref().clone()).collect();
             let below = Arc::clone(&self.node(edge.from).schema);
             for column in key {
-                projection.push(crate::planner::expressions::physical_column(below.field(column).name(), column));
+                projection
+                    .push(crate::planner::expressions::physical_column(below.field(column).name(), column));
                 all.push(below.field(column).clone());
             }
             let texts = all.iter().map(|f| f.name().clone()).collect();
             self.take_back(lowered.node);
-            lowered.node = self.calc_node(edge, filter, projection, all, explain::calc(texts, condition), true);
+            lowered.node =
+                self.calc_node(edge, filter, projection, all, explain::calc(texts, condition), true);
             keys = changelog::upsert_keys(&self.nodes, lowered.node);
         }
         let schema = Arc::clone(&self.node(lowered.node).schema);

@@ -196,4 +196,3 @@ fn inner_key(condition: &Expr) -> Option<Expr> {
         _ => None,
     }
 }
-

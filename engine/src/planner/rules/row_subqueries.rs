@@ -2,11 +2,11 @@
 
 use crate::planner::expressions::unalias;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, ExprSchema, Result, ScalarValue};
+use datafusion_common::{Column, DFSchema, ExprSchema, Result, ScalarValue};
 use datafusion_expr::expr::{Exists, InSubquery};
-use datafusion_expr::logical_plan::{Filter, Subquery};
+use datafusion_expr::logical_plan::{Filter, Projection, Subquery};
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, lit, when};
+use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, when};
 use std::sync::Arc;
 
 /// Rewrites every such predicate of a plan that was just bound.
@@ -85,24 +85,50 @@ fn exists(left: &Expr, subquery: &Subquery, perhaps: bool, negated: bool, schema
     };
     let rights = projection.expr.first().and_then(row).unwrap_or_default();
     let mut outer = subquery.outer_ref_columns.clone();
-    let mut conditions = Vec::new();
-    for (left, right) in lefts.iter().zip(rights) {
+    // Without an alias, columns of the same table outside would be taken for these.
+    let (input, rights) = match outer.is_empty() {
+        true => aliased(projection, rights)?,
+        false => (projection.input.as_ref().clone(), rights.to_vec()),
+    };
+    let mut conditions: Vec<Expr> = Vec::new();
+    for (left, right) in lefts.iter().zip(&rights) {
         let left = from_inside(left.clone(), schema, &mut outer)?;
         let mut condition = left.clone().eq(right.clone());
         if perhaps {
-            if right.nullable(projection.input.schema())? {
+            if right.nullable(input.schema())? {
                 condition = condition.or(right.clone().is_null());
             }
             condition = condition.or(left.is_null());
         }
         conditions.push(condition);
     }
+    // One filter, for DataFusion loses track of what two of them read.
+    let input = match input {
+        LogicalPlan::Filter(filter) => {
+            conditions.insert(0, filter.predicate);
+            Arc::unwrap_or_clone(filter.input)
+        }
+        other => other,
+    };
     let predicate = conjunction(conditions).unwrap_or_else(|| lit(true));
-    let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::clone(&projection.input))?);
+    let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?);
     let subquery =
         Subquery { subquery: Arc::new(plan), outer_ref_columns: outer, spans: subquery.spans.clone() };
     Ok(Expr::Exists(Exists { subquery, negated }))
 }
+
+/// The subquery's rows under a name of their own, and the columns that the parts of its ROW are then.
+fn aliased(projection: &Projection, rights: &[Expr]) -> Result<(LogicalPlan, Vec<Expr>)> {
+    let name = |i: usize| format!("$part{i}");
+    let parts = rights.iter().enumerate().map(|(i, e)| e.clone().alias(name(i)));
+    let plan =
+        LogicalPlanBuilder::from(projection.input.as_ref().clone()).project(parts)?.alias(ROWS)?.build()?;
+    let columns = (0..rights.len()).map(|i| Expr::Column(Column::new(Some(ROWS), name(i)))).collect();
+    Ok((plan, columns))
+}
+
+/// The alias of a subquery's rows.
+const ROWS: &str = "$rows";
 
 /// `expr` as a subquery sees it.
 fn from_inside(expr: Expr, schema: &DFSchema, outer: &mut Vec<Expr>) -> Result<Expr> {

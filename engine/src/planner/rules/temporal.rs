@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::planner::diagnostics::carry;
 use crate::planner::nodes::{Versioned, as_of};
 use crate::sql::data_type::{TimeKind, time_attribute};
+use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion_common::{Column, Result};
 use datafusion_expr::logical_plan::{Join, JoinType};
@@ -36,7 +37,8 @@ pub fn versioned(plan: &LogicalPlan) -> Option<&Versioned> {
     }
 }
 
-const ONLY_LEFT_TIME: &str =
+/// What Flink says of another time than the left side's time attribute.
+pub const ONLY_LEFT_TIME: &str =
     "Temporal table join currently only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field";
 
 fn marked(join: Join) -> Result<LogicalPlan> {
@@ -54,7 +56,12 @@ fn marked(join: Join) -> Result<LogicalPlan> {
     let left = join.left.schema();
     let at = versioned(&join.right).and_then(|v| v.at.as_ref()).and_then(|c| left.maybe_index_of_column(c));
     let Some(at) = at else { return Err(carry(wrong())) };
-    let Some(kind) = time_attribute(left.field(at)) else { return Err(carry(wrong())) };
+    let kind = match (time_attribute(left.field(at)), left.field(at).data_type()) {
+        (Some(kind), _) => kind,
+        // What an aggregate makes of `window_time` is told by the operators only.
+        (None, DataType::Timestamp(..)) => TimeKind::Rowtime,
+        (None, _) => return Err(carry(wrong())),
+    };
     let mut arguments = vec![Expr::Column(Column::from(left.qualified_field(at)))];
     if kind == TimeKind::Rowtime {
         let right = join.right.schema();

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinOperator, Query, Select,
-    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinOperator, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 

@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::planner::diagnostics::span;
 use crate::sql::relation_name;
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableFactor, TableWithJoins, Value, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, ObjectName,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableFactor, TableWithJoins, Value,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use std::ops::ControlFlow;
 
@@ -37,9 +37,10 @@ pub fn rewrite(query: &mut Query, columns: ColumnsOf<'_>) -> Result<()> {
 /// The constraint of a join, and whether its right side is kept whole.
 fn constraint(join: &JoinOperator) -> Option<(&JoinConstraint, bool)> {
     Some(match join {
-        JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => {
-            (c, false)
-        }
+        JoinOperator::Join(c)
+        | JoinOperator::Inner(c)
+        | JoinOperator::Left(c)
+        | JoinOperator::LeftOuter(c) => (c, false),
         JoinOperator::Right(c) | JoinOperator::RightOuter(c) | JoinOperator::FullOuter(c) => (c, true),
         _ => return None,
     })
@@ -121,9 +122,7 @@ fn join(from: &mut TableWithJoins, columns: ColumnsOf<'_>) -> Result<Columns> {
         let mut right = side(&join.relation)?;
         let factor = join.relation.clone();
         let names: Option<Vec<String>> = match constraint(&join.join_operator) {
-            Some((JoinConstraint::Using(names), _)) => {
-                Some(names.iter().filter_map(last_word).collect())
-            }
+            Some((JoinConstraint::Using(names), _)) => Some(names.iter().filter_map(last_word).collect()),
             Some((JoinConstraint::Natural, _)) => {
                 let of_right = columns(&factor)?;
                 let mut names: Vec<String> = Vec::new();
