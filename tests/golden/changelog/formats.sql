@@ -1,5 +1,6 @@
 -- order: ordered
 -- Changes as Canal, Maxwell and GoldenGate write them.
+-- parallelism: 1
 CREATE TEMPORARY TABLE Canal (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/canal.json', 'format' = 'canal-json');
 CREATE TEMPORARY TABLE CanalItems (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/canal.json', 'format' = 'canal-json', 'canal-json.table.include' = 'it.*');
 CREATE TEMPORARY TABLE CanalShop (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/canal.json', 'format' = 'canal-json', 'canal-json.database.include' = 'shop|arch', 'canal-json.table.include' = 'items|other');
