@@ -1,5 +1,6 @@
 -- order: sorted
 -- OVER: several in one query, in a row, and what streams refuse.
+-- parallelism: 1
 CREATE TEMPORARY VIEW P AS SELECT *, PROCTIME() AS p FROM Late;
 SELECT k, i, COUNT(*) OVER (PARTITION BY k ORDER BY ts), SUM(i) OVER (PARTITION BY k ORDER BY ts), AVG(i) OVER (PARTITION BY k ORDER BY ts) FROM Timed;
 SELECT k, i, COUNT(*) OVER w, MIN(i) OVER w, MAX(i) OVER w, FIRST_VALUE(i) OVER w, LAST_VALUE(i) OVER w FROM Timed WINDOW w AS (PARTITION BY k ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW);
