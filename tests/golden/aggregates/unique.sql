@@ -1,5 +1,6 @@
 -- order: ordered
 -- Aggregates of rows that are alone in their groups; ranks that can only be one.
+-- parallelism: 1
 CREATE TEMPORARY TABLE Changes (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
 CREATE TEMPORARY TABLE Keyed (id INT, g STRING, v INT, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
 CREATE TEMPORARY TABLE S (id INT, g STRING, v INT, d DECIMAL(10,2), t STRING) WITH ('connector' = 'filesystem', 'path' = '${DATA}/steps.csv', 'format' = 'csv', 'csv.null-literal' = '');
