@@ -4,6 +4,7 @@
 RUNNEL_KAFKA_PORT   ?= 19092
 RUNNEL_KINESIS_PORT ?= 14568
 RUNNEL_MOTO_PORT    ?= 15000
+RUNNEL_POSTGRES_PORT ?= 15432
 SERVICES_DIR        ?= target/services
 
 # The crash loop: how many kills, and the seed that decides when.
@@ -18,7 +19,7 @@ help:
 	@echo "make crash-loop KILLS=200 SEED=1   kill -9 jobs again and again; nothing may be lost or doubled"
 	@echo "make lint           formatting and lints, as CI runs them"
 	@echo "make bench          Nexmark (QUERIES=q0,q5 EVENTS=5000000 PARALLELISM=1,2 PEER=flink); bench-limit, bench-scaling"
-	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
+	@echo "make services       start Kafka, Kinesis, moto (Glue, STS, S3) and PostgreSQL on loopback; make services-down stops them"
 
 run: build
 	@$(or $(CARGO_TARGET_DIR),target)/release/runnel tour
@@ -32,11 +33,11 @@ packages:
 
 # What the test components need besides.
 packages-test: packages
-	@tools/packages.sh curl openssl java:openjdk-17-jre-headless mvn:maven node:nodejs npm python3 python3-pip python3-venv
+	@tools/packages.sh curl openssl java:openjdk-17-jre-headless mvn:maven node:nodejs npm python3 python3-pip python3-venv postgresql
 
 test: packages-test
 	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
-	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) tools/test.sh
+	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) RUNNEL_POSTGRES_PORT=$(RUNNEL_POSTGRES_PORT) SERVICES_DIR=$(SERVICES_DIR) tools/test.sh
 
 # Measurements. Results are added to target/bench/*.jsonl; see docs/performance.md.
 bench: build
@@ -51,7 +52,7 @@ bench-scaling: build
 
 crash-loop: packages-test
 	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
-	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) \
+	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) RUNNEL_POSTGRES_PORT=$(RUNNEL_POSTGRES_PORT) SERVICES_DIR=$(SERVICES_DIR) \
 	 RUNNEL_CRASH_KILLS=$(KILLS) RUNNEL_CRASH_SEED=$(SEED) tools/test.sh --test crash -- --nocapture --test-threads=1
 
 lint:
@@ -62,9 +63,11 @@ services: packages-test
 	@tests/services/kafka.sh start $(SERVICES_DIR) $(RUNNEL_KAFKA_PORT)
 	@tests/services/kinesis.sh start $(SERVICES_DIR) $(RUNNEL_KINESIS_PORT)
 	@tests/services/moto.sh start $(SERVICES_DIR) $(RUNNEL_MOTO_PORT)
-	@echo "Kafka 127.0.0.1:$(RUNNEL_KAFKA_PORT) · Kinesis http://127.0.0.1:$(RUNNEL_KINESIS_PORT) · moto http://127.0.0.1:$(RUNNEL_MOTO_PORT)"
+	@tests/services/postgres.sh start $(SERVICES_DIR) $(RUNNEL_POSTGRES_PORT)
+	@echo "Kafka 127.0.0.1:$(RUNNEL_KAFKA_PORT) · Kinesis http://127.0.0.1:$(RUNNEL_KINESIS_PORT) · moto http://127.0.0.1:$(RUNNEL_MOTO_PORT) · PostgreSQL 127.0.0.1:$(RUNNEL_POSTGRES_PORT)"
 
 services-down:
 	@tests/services/kafka.sh stop $(SERVICES_DIR) $(RUNNEL_KAFKA_PORT)
 	@tests/services/kinesis.sh stop $(SERVICES_DIR) $(RUNNEL_KINESIS_PORT)
 	@tests/services/moto.sh stop $(SERVICES_DIR) $(RUNNEL_MOTO_PORT)
+	@tests/services/postgres.sh stop $(SERVICES_DIR) $(RUNNEL_POSTGRES_PORT)

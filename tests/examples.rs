@@ -141,6 +141,15 @@ fn files() {
 }
 
 #[test]
+fn lookup() {
+    let out = tempfile::tempdir().unwrap();
+    let text = run("09_lookup.sql", &[("out", out.path().to_str().unwrap())]);
+    assert_eq!(text.matches("book").count(), 3, "{text}");
+    assert_eq!(text.matches("pen").count(), 4, "{text}");
+    assert!(text.contains("Received a total of 10 rows"), "{text}");
+}
+
+#[test]
 fn studio_note() {
     let text = run("06_studio_note.sql", &[]);
     assert!(text.contains("125250\nrecords seen until"), "{text}");

@@ -5,7 +5,8 @@
 //! `-- order: ordered` compares changes in order (at parallelism 4: the folded table); `sorted` compares them as a
 //! set, since Flink fixes no order between keys; `materialized` compares the folded table. `-- parallelism: 1` leaves
 //! the case out at parallelism 4. Column types are compared
-//! without lengths of CHAR and VARCHAR, nullability and time attributes.
+//! without lengths of CHAR and VARCHAR, nullability and time attributes. `${DIM}` are the options of a table that is looked
+//! up: a file, and in one more run the table of PostgreSQL that Flink was asked of.
 
 use engine::message::RowKind;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const NOT_RECOVERED: &[&str] = &[];
 enum How {
     /// At this parallelism, to the end.
     Straight(usize),
+    /// The same, with what is looked up in PostgreSQL instead of a file.
+    InPostgres(usize),
     /// Killed in the middle at the first, restored at the second.
     Recovered(usize, usize),
 }
@@ -137,16 +140,26 @@ fn trimmed(answer: Answer) -> Answer {
 fn check(folder: &Path, path: &Path, how: How, failures: &mut Vec<String>) {
     let case = std::fs::read_to_string(path).unwrap();
     // With ties between keys the answer depends on which key's rows come first.
-    if !matches!(how, How::Straight(1) | How::Recovered(1, 1)) && case.contains("-- parallelism: 1") {
+    if !matches!(how, How::Straight(1) | How::InPostgres(1) | How::Recovered(1, 1))
+        && case.contains("-- parallelism: 1")
+    {
         return;
     }
     let tables = std::fs::read_to_string(folder.join("tables.sql")).unwrap();
     let text = format!("SET 'parallelism.default' = '${{PARALLELISM}}';\n{tables}\n{case}");
-    let text = text.replace("${DATA}", &folder.join("data").display().to_string());
+    let dim = match how {
+        How::InPostgres(_) => format!(
+            "'connector' = 'jdbc', 'url' = 'jdbc:postgresql://{}/runnel', 'table-name' = 'golden.dim', 'username' = 'runnel', \
+             'password' = 'runnel-secret'",
+            tests::services::postgres()
+        ),
+        _ => "'connector' = 'filesystem', 'path' = '${DATA}/dim.json', 'format' = 'json'".to_string(),
+    };
+    let text = text.replace("${DIM}", &dim).replace("${DATA}", &folder.join("data").display().to_string());
     let recorded = recorded(path);
     let name = path.strip_prefix(folder).unwrap().display();
     let (answers, is_ordered) = match how {
-        How::Straight(parallelism) => {
+        How::Straight(parallelism) | How::InPostgres(parallelism) => {
             let text = text.replace("${PARALLELISM}", &parallelism.to_string());
             (Runner::new().run(&text), parallelism == 1)
         }
@@ -222,6 +235,29 @@ fn answers_are_flinks() {
 #[test]
 fn answers_are_flinks_at_parallelism_4() {
     run(How::Straight(4));
+}
+
+#[test]
+fn lookups_in_postgresql_are_flinks() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let rows = std::fs::read_to_string(folder.join("data/dim.sql")).unwrap();
+    postgres(&format!("CREATE SCHEMA IF NOT EXISTS golden; SET search_path = golden; {rows}"));
+    let mut failures = Vec::new();
+    check(&folder, &folder.join("joins/lookup.sql"), How::InPostgres(1), &mut failures);
+    check(&folder, &folder.join("joins/lookup.sql"), How::InPostgres(4), &mut failures);
+    assert!(failures.is_empty(), "{} differences:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// Executes statements in the tests' PostgreSQL.
+fn postgres(text: &str) {
+    let server = tests::services::postgres();
+    let (host, port) = server.split_once(':').unwrap();
+    let config = format!("host={host} port={port} user=runnel password=runnel-secret dbname=runnel");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(text).await.unwrap();
+    });
 }
 
 #[test]

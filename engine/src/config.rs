@@ -83,6 +83,9 @@ options! {
     "table.display.max-column-width" = "30", Integer(4), "Widest column of text in batch results.";
     "table.dml-sync" = "false", Boolean, "Whether INSERT waits for the job's end.";
     "table.dynamic-table-options.enabled" = "true", Boolean, "Whether the OPTIONS hint may be used.";
+    "table.exec.async-lookup.buffer-capacity" = "100", Integer(1), "Most requests of an asynchronous lookup that are on their way, of each task.";
+    "table.exec.async-lookup.output-mode" = "ORDERED", Choice(&["ORDERED", "ALLOW_UNORDERED"]), "Whether rows of an asynchronous lookup go on in the order in which they came.";
+    "table.exec.async-lookup.timeout" = "3 min", Duration, "Longest time that a lookup waits for its answer.";
     "table.exec.mini-batch.allow-latency" = "0 ms", Duration, "Longest time that rows wait for a mini-batch.";
     "table.exec.mini-batch.enabled" = "false", Boolean, "Whether unwindowed aggregates tell changes batch by batch instead of row by row.";
     "table.exec.mini-batch.size" = "-1", Text, "Most rows in a mini-batch.";
@@ -92,6 +95,7 @@ options! {
     "table.exec.source.idle-timeout" = "0 ms", Duration, "A split without rows for this long no longer holds back watermarks; 0 is off.";
     "table.exec.state.ttl" = "0 ms", Duration, "Keyed state that was not touched for this long may be forgotten; 0 keeps it.";
     "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";
+    "table.optimizer.non-deterministic-update.strategy" = "IGNORE", Choice(&["IGNORE", "TRY_RESOLVE"]), "Whether a lookup for updates may find other rows for what is taken back.";
     "taskmanager.memory.managed.size" = "512 mb", Memory, "Memory for keyed state; what is beyond it goes to local disk.";
 }
 

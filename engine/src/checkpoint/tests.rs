@@ -644,6 +644,7 @@ fn what_becomes_of_state_is_told_with_reasons() {
             update_before: true,
             at_end_only: false,
             mini_batch: None,
+            ttl_ms: None,
         })
     };
     let plan = StreamPlan {

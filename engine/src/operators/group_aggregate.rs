@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::GroupAggregateNode;
 use crate::state::accumulator::Changes;
-use crate::state::{GroupStore, Payload, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, Payload, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use arrow::array::make_comparator;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -32,6 +32,7 @@ pub struct GroupAggregate {
     in_batches: bool,
     output: SchemaRef,
     store: GroupStore<Groups>,
+    ttl_ms: Option<u64>,
     groups: Vec<u32>,
 }
 
@@ -106,6 +107,7 @@ impl GroupAggregate {
             at_end_only: node.at_end_only,
             in_batches: node.mini_batch.is_some(),
             output,
+            ttl_ms: node.ttl_ms,
             groups: Vec::new(),
         })
     }
@@ -298,7 +300,8 @@ struct Counted {
 
 impl Operator for GroupAggregate {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.store.open(context.store());
+        let store = context.store();
+        self.store.open(StoreContext { ttl_ms: self.ttl_ms.unwrap_or(store.ttl_ms), ..store });
         Ok(())
     }
 

@@ -7,11 +7,11 @@ mod partitioning;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode,
-    GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, MiniBatchNode, NodeId, NodeKind,
-    OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TemporalJoinNode,
-    TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode,
-    WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
+    AggregateCall, AsyncLookup, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode,
+    GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, LookupJoinNode, LookupKey,
+    LookupRetry, MiniBatchNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode,
+    StreamNode, StreamPlan, TemporalJoinNode, TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode,
+    WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
 };
 pub use ordered::{
     DeduplicateNode, Frame, FrameBound, OverCall, OverNode, RankEnd, SortColumn, SortNode, TopNNode,

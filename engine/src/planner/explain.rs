@@ -21,6 +21,7 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::WindowJoin(_) => "WindowJoin",
         NodeKind::Unnest(_) => "Correlate",
         NodeKind::TemporalJoin(_) => "TemporalJoin",
+        NodeKind::LookupJoin(_) => "LookupJoin",
         NodeKind::RegularJoin(_) => "Join",
         NodeKind::IntervalJoin(_) => "IntervalJoin",
         NodeKind::Limit(_) => "Limit",
@@ -251,7 +252,11 @@ pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
 
 /// What grows without bound, if something does.
 fn grows(node: &StreamNode) -> Option<&'static str> {
+    let forgets = |ttl_ms: &Option<u64>| ttl_ms.is_some_and(|ms| ms > 0);
     match &node.kind {
+        // STATE_TTL bounds them.
+        NodeKind::GroupAggregate(a) if forgets(&a.ttl_ms) => None,
+        NodeKind::RegularJoin(j) if j.ttl_ms.iter().all(forgets) => None,
         NodeKind::GroupAggregate(a) if !a.keys.is_empty() => Some("state grows with every new key"),
         NodeKind::TopN(n) if n.strategy == crate::plan::TopNStrategy::Retract => {
             Some("state grows with every row that is not taken back")

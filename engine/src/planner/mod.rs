@@ -107,7 +107,7 @@ const CALLER: &str = "*anonymous_collect$1*";
 /// Plans a SELECT whose rows go to `sink`.
 pub fn plan_query(query: &Query, context: &PlannerContext<'_>, sink: Arc<dyn Sink>) -> Result<Planned> {
     deep(|| {
-        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        let bound = resolver::Resolver::for_query(context, query)?.query(query)?;
         let text = explain::logical(&bound);
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
@@ -168,7 +168,7 @@ pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<
 /// Columns of a query's result, for CREATE VIEW.
 pub fn query_schema(query: &Query, context: &PlannerContext<'_>) -> Result<SchemaRef> {
     deep(|| {
-        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        let bound = resolver::Resolver::for_query(context, query)?.query(query)?;
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
         let fields: Vec<Field> = bound

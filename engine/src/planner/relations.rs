@@ -1,10 +1,10 @@
 //! What stands in FROM beyond plain tables: windowing table functions and OPTIONS hints. And our types in casts.
 
 use super::diagnostics::{carry, span};
-use super::nodes::{Unnest, Versioned, Window, WindowColumns, element_fields};
+use super::nodes::{Hinted, Unnest, Versioned, Window, WindowColumns, element_fields};
 use super::resolver::HINT_MARK;
 use crate::error::{Error, Location};
-use crate::sql::SqlType;
+use crate::sql::{QueryHints, RelationHints, SqlType};
 use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, FieldRef};
 use catalog::Options;
@@ -18,18 +18,67 @@ use datafusion_sql::sqlparser::ast::{
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Plans table functions, and tables with hints.
 #[derive(Debug, Default)]
 pub(super) struct Relations {
     hints: HashMap<Location, Options>,
+    query_hints: QueryHints,
+    /// Where the table stands whose own plan is being made: its hints are seen to.
+    hinted: Mutex<Option<Location>>,
 }
 
 impl Relations {
-    /// With the OPTIONS hints of a query, by the place of the table name's last part.
-    pub fn with_hints(hints: HashMap<Location, Options>) -> Self {
-        Self { hints }
+    /// With the OPTIONS hints of a query's tables, by the place of the table name's last part, and those of its SELECTs.
+    pub fn with_hints(hints: HashMap<Location, Options>, query_hints: QueryHints) -> Self {
+        Self { hints, query_hints, hinted: Mutex::default() }
+    }
+
+    /// What hints after SELECT say of `relation`, and its place.
+    fn of(&self, relation: &TableFactor) -> Option<(Location, &RelationHints)> {
+        if self.query_hints.is_empty() {
+            return None;
+        }
+        let ident = match relation {
+            TableFactor::Table { name, .. } => name.0.last()?.as_ident()?,
+            TableFactor::Derived { alias, .. } | TableFactor::TableFunction { alias, .. } => {
+                &alias.as_ref()?.name
+            }
+            _ => return None,
+        };
+        let start = ident.span.start;
+        let place = Location { line: start.line as u32, column: start.column as u32 };
+        Some((place, self.query_hints.get(&place)?))
+    }
+
+    /// `relation` marked with the time to live that a hint sets, unless none does.
+    fn marked(
+        &self,
+        mut relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> std::result::Result<Result<RelationPlanning>, TableFactor> {
+        let found = self.of(&relation).and_then(|(place, h)| Some((place, h.name.clone(), h.ttl_ms?)));
+        let mut seen = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((place, name, ttl_ms)) = found.filter(|f| *seen != Some(f.0)) else { return Err(relation) };
+        let before = seen.replace(place);
+        drop(seen);
+        let alias = match &mut relation {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. } => alias.clone(),
+            _ => None,
+        };
+        if let TableFactor::Table { alias, .. } = &mut relation {
+            *alias = None;
+        }
+        let planned = context.plan(relation);
+        *self.hinted.lock().unwrap_or_else(PoisonError::into_inner) = before;
+        Ok(planned.map(|input| {
+            let node = Hinted { input, name, ttl_ms };
+            let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+            RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias)))
+        }))
     }
 
     fn hint(&self, name: &ast::ObjectName) -> Option<&Options> {
@@ -56,6 +105,11 @@ impl RelationPlanner for Relations {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
+        let relation = match self.marked(relation, context) {
+            Ok(planned) => return planned,
+            Err(relation) => relation,
+        };
+        let lookup = self.of(&relation).and_then(|(_, h)| h.lookup.clone()).unwrap_or_default();
         match relation {
             TableFactor::TableFunction { expr: ast::Expr::Function(call), alias } => {
                 let plan = window(&call, context)?;
@@ -86,7 +140,7 @@ impl RelationPlanner for Relations {
                     index_hints,
                 };
                 let input = context.plan(table)?;
-                let node = Versioned { input, at: as_of_column(&at) };
+                let node = Versioned { input, at: as_of_column(&at), lookup };
                 let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }

@@ -7,7 +7,7 @@ use super::table::Table;
 use super::{PlannerContext, expressions, rules};
 use crate::error::{Error, Result, nearest};
 use crate::functions::FunctionRegistry;
-use crate::sql::{Query, TableHints};
+use crate::sql::{Query, query_hints};
 use arrow::datatypes::DataType;
 use catalog::{FunctionDefinition, Object, ObjectName, Options, ViewDefinition};
 use datafusion_common::config::ConfigOptions;
@@ -71,8 +71,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// For a query, with the OPTIONS hints of its tables.
-    pub fn for_query(context: &'a PlannerContext<'a>, hints: &TableHints) -> Result<Self> {
+    /// For a query, with its hints.
+    pub fn for_query(context: &'a PlannerContext<'a>, query: &Query) -> Result<Self> {
+        let hints = &query.hints;
         if !hints.is_empty() && !context.config.boolean("table.dynamic-table-options.enabled") {
             return Err(Error::user(
                 "The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.",
@@ -84,7 +85,7 @@ impl<'a> Resolver<'a> {
         for (place, options) in hints {
             tables.insert(*place, options.clone());
         }
-        resolver.relation_planners = vec![Arc::new(Relations::with_hints(tables))];
+        resolver.relation_planners = vec![Arc::new(Relations::with_hints(tables, query_hints(&query.ast)?))];
         Ok(resolver)
     }
 
@@ -224,7 +225,7 @@ impl<'a> Resolver<'a> {
             return Err(Error::user(format!("View '{name}' is nested too deep, or refers to itself.")));
         }
         let query = crate::sql::parse_query(&view.query).map_err(within)?;
-        let mut inner = Self::for_query(self.context, &query.hints)?;
+        let mut inner = Self::for_query(self.context, &query)?;
         inner.scope = Some((view.catalog.clone(), view.database.clone()));
         inner.depth.set(self.depth.get() + 1);
         // Places inside the view's text mean nothing in the query's.

@@ -17,6 +17,7 @@ mod display;
 mod drop;
 mod explain;
 mod function;
+mod hints;
 mod insert;
 mod interval;
 mod job;
@@ -45,6 +46,7 @@ pub use data_type::{
 };
 pub use desugar::{desugar, desugar_expression};
 pub use dialect::FlinkDialect;
+pub use hints::{LookupHint, QueryHints, RelationHints, query_hints};
 pub use like::merge_like;
 pub use parser::{KEYWORDS, MAX_DEPTH, parse, parse_expression, parse_query};
 pub use splitter::{Piece, is_finished, split};

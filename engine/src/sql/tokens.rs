@@ -301,13 +301,18 @@ fn table_hint(
         moved.with_hint(e.hint().unwrap_or_default()).at(syntax::span(comment.span))
     };
     let dialect = FlinkDialect::new();
+    let first = hint.trim_start().get(.."OPTIONS".len()).unwrap_or_default();
+    if !first.eq_ignore_ascii_case("OPTIONS") {
+        // Flink takes hints of queries here too, and they say nothing.
+        return super::hints::check(hint).map_err(|e| e.at(syntax::span(comment.span)));
+    }
     let mut p = Parser::new(&dialect).with_tokens_with_locations(tokenize(hint).map_err(here)?);
     loop {
         let (kind, _) = syntax::identifier(&mut p, "a hint such as OPTIONS(…)").map_err(here)?;
         if !kind.eq_ignore_ascii_case("OPTIONS") {
             return Err(Error::unsupported(
-                format!("The hint {} after a table", shorten(&kind.to_uppercase())),
-                "After a table write /*+ OPTIONS('key' = 'value') */; other hints stand after SELECT.",
+                format!("The hint {} after OPTIONS", shorten(&kind.to_uppercase())),
+                "Write other hints after SELECT.",
             )
             .at(syntax::span(comment.span)));
         }

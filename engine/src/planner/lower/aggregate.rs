@@ -384,6 +384,7 @@ impl Graph<'_> {
                 update_before: true,
                 at_end_only: batch,
                 mini_batch: self.mini_batch()?,
+                ttl_ms: crate::planner::nodes::state_ttl(&aggregate.input),
             }),
             name,
             inputs: vec![edge],

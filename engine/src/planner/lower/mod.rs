@@ -6,6 +6,7 @@ mod expand;
 mod identity;
 mod interval_join;
 mod join;
+mod lookup_join;
 mod over;
 mod prune;
 mod rank;
@@ -21,7 +22,7 @@ mod window_join;
 pub(super) use sink::SinkTarget;
 
 use super::expressions::physical_column;
-use super::nodes::{Expand, Unnest, Versioned, Window};
+use super::nodes::{Expand, Hinted, Unnest, Versioned, Window};
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
 use crate::plan::{
@@ -143,6 +144,8 @@ impl<'a> Graph<'a> {
                     self.unnest(unnest)
                 } else if let Some(versioned) = node.downcast_ref::<Versioned>() {
                     self.lower(&versioned.input, names)
+                } else if let Some(hinted) = node.downcast_ref::<Hinted>() {
+                    self.lower(&hinted.input, names)
                 } else {
                     Err(Error::internal(format!("no lowering for {}", extension.node.name())))
                 }
@@ -297,7 +300,11 @@ impl<'a> Graph<'a> {
     fn producer(&self, node: NodeId) -> NodeId {
         let this = self.node(node);
         match &this.kind {
-            NodeKind::Calc(_) | NodeKind::Expand(_) | NodeKind::Union | NodeKind::Limit(_) => this
+            NodeKind::Calc(_)
+            | NodeKind::Expand(_)
+            | NodeKind::Union
+            | NodeKind::Limit(_)
+            | NodeKind::LookupJoin(_) => this
                 .inputs
                 .iter()
                 .map(|e| e.from)

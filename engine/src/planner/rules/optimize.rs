@@ -27,7 +27,9 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = analyzer.execute_and_check(plan, &config, |_, _| {})?;
     let optimized = rewrite(plan.clone(), true)?;
     // Pruning takes an aggregate of all rows, whose value nobody reads, for one row; of no rows a stream makes none.
-    if single_rows(&optimized)? > single_rows(&plan)? { rewrite(plan, false) } else { Ok(optimized) }
+    let optimized =
+        if single_rows(&optimized)? > single_rows(&plan)? { rewrite(plan, false)? } else { optimized };
+    super::temporal::drop_copies(optimized)
 }
 
 fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {

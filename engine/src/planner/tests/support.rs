@@ -138,6 +138,17 @@ impl Bench {
         fields.map(|f| format!("{} {}\n", f.name(), SqlType::of(f))).collect()
     }
 
+    /// The time to live of each join's and aggregate's inputs that hints set.
+    pub fn ttl(&self, sql: &str) -> String {
+        let planned = self.planned(sql).unwrap_or_else(|e| panic!("{e}: {sql}"));
+        let nodes = planned.stream.nodes.iter().filter_map(|n| match &n.kind {
+            NodeKind::RegularJoin(join) => Some(format!("join {:?}", join.ttl_ms)),
+            NodeKind::GroupAggregate(aggregate) => Some(format!("aggregate {:?}", aggregate.ttl_ms)),
+            _ => None,
+        });
+        nodes.collect::<Vec<_>>().join(", ")
+    }
+
     pub fn ids(&self, sql: &str) -> Vec<String> {
         self.planned(sql).unwrap().stream.nodes.iter().map(|n| n.operator_id.0.clone()).collect()
     }

@@ -173,8 +173,8 @@ fn hints_in_the_wrong_place() {
         refusal("SELECT * FROM t /*+ OPTIONS(a='b') */").starts_with("1:17-1:38 The hint cannot be read.")
     );
     assert!(
-        refusal("SELECT * FROM t /*+ LOOKUP('a'='b') */")
-            .contains("The hint LOOKUP after a table is not supported yet.")
+        refusal("SELECT * FROM t /*+ FOO('a'='b') */")
+            .contains("Hint: FOO should be registered in the HintStrategyTable")
     );
 }
 
