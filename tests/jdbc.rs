@@ -113,11 +113,11 @@ fn every_type_comes_in_and_goes_out() {
     );
     let answer = runner.one(&format!("{read} SELECT * FROM src"));
     let expected = [
-        "+I 1|-7|42|9007199254740993|1.5|-2.25|12345.678|TRUE|2020-02-29|12:34:56.789|1969-12-31 23:59:59.123456|2024-06-01 \
+        "+I 1|-7|42|9007199254740993|1.5|-2.25|12345.678|TRUE|2020-02-29|12:34:56|1969-12-31 23:59:59.123456|2024-06-01 \
          10:00:00.500|2024-06-01 08:00:00.000|ab  |Zoë 'q'|x'00ff10'|[1, NULL, 3]|[a b, NULL, c\"d]|\
          123e4567-e89b-12d3-a456-426614174000|{\"x\": [1, 2]}",
         "+I 2|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>|<NULL>",
-        "+I 3|0|0|0|NaN|Infinity|-0.001|FALSE|1900-01-01|00:00:00.000|2000-01-01 00:00:00.000000|2000-01-01 00:00:00.000|2000-01-01 \
+        "+I 3|0|0|0|NaN|Infinity|-0.001|FALSE|1900-01-01|00:00:00|2000-01-01 00:00:00.000000|2000-01-01 00:00:00.000|2000-01-01 \
          00:00:00.000|    ||x''|[]|[]|00000000-0000-0000-0000-000000000000|null",
     ];
     assert_eq!(rows(&answer), expected);
@@ -247,8 +247,8 @@ fn a_cached_key_is_asked_for_again_when_it_is_old() {
         "the change is seen when the answer is old"
     );
     query.results.job().cancel();
-    let asked = lookups("cache_expiry").len();
-    assert!((2..=20).contains(&asked), "{asked} requests for {} rows", first.len() + later.len());
+    let (asked, told) = (lookups("cache_expiry").len(), first.len() + later.len());
+    assert!((2..told).contains(&asked), "{asked} requests for {told} rows");
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl JdbcReader {
         let failed =
             |e: tokio_postgres::Error| client::error(&table.target, &format!("reading '{}'", table.name), &e);
         client.batch_execute("SET synchronize_seqscans = off").await.map_err(failed)?;
-        let rows = client.query_raw(&sql, std::iter::empty::<i64>()).await.map_err(failed)?;
+        let rows = client.query_raw(sql.as_str(), std::iter::empty::<i64>()).await.map_err(failed)?;
         Ok(Reading {
             id: next.id.as_str().into(),
             position,
@@ -215,7 +215,7 @@ impl Reader for JdbcReader {
         let runtime = self.context.runtime.clone();
         if self.reading.is_none() {
             let Some(next) = self.waiting.front().cloned() else {
-                runtime.block_on(tokio::time::sleep(timeout));
+                runtime.block_on(async { tokio::time::sleep(timeout).await });
                 return Ok(Poll::Pending);
             };
             self.reading = Some(runtime.block_on(self.begin(&next))?);

@@ -8,7 +8,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use engine::connector::{Metrics, Sink, Writer, WriterContext};
-use engine::error::Result;
+use engine::error::{Error, Result};
 use engine::message::ChangeBatch;
 use engine::plan::ChangelogMode;
 use std::collections::HashSet;
@@ -177,6 +177,31 @@ impl JdbcWriter {
         })
     }
 
+    /// Sends once, over a new connection where the last one is broken. An error comes with whether another try may do.
+    async fn try_to_send(
+        &mut self,
+        work: &Work,
+        upserts: &[ColumnParam],
+        deletes: &[ColumnParam],
+    ) -> std::result::Result<(), (Error, bool)> {
+        let mut session = match self.session.take().filter(|s| !s.client.is_closed()) {
+            Some(session) => session,
+            None => self.connect().await.map_err(|e| {
+                let again = e.retry();
+                (e, again)
+            })?,
+        };
+        session.write(work, upserts, deletes).await.map_err(|e| {
+            let table = &self.sink.table;
+            (
+                client::error(&table.target, &format!("writing to '{}'", table.name), &e),
+                client::is_transient(&e),
+            )
+        })?;
+        self.session = Some(session);
+        Ok(())
+    }
+
     async fn send(&mut self, work: &Work) -> Result<()> {
         let parameters = |records: &RecordBatch, types: Vec<&PgType>| {
             types
@@ -192,34 +217,12 @@ impl JdbcWriter {
         };
         let mut tries = 0;
         loop {
-            let result = match self.session.take().filter(|s| !s.client.is_closed()) {
-                Some(session) => Ok(session),
-                None => self.connect().await.map_err(|e| {
-                    let again = e.retry();
-                    (e, again)
-                }),
-            };
-            let sent = match result {
-                Err(failed) => Err(failed),
-                Ok(mut session) => match session.write(work, &upserts, &deletes).await {
-                    Ok(()) => {
-                        self.session = Some(session);
-                        return Ok(());
-                    }
-                    Err(e) => {
-                        let table = &self.sink.table;
-                        let again = client::is_transient(&e);
-                        Err((
-                            client::error(&table.target, &format!("writing to '{}'", table.name), &e),
-                            again,
-                        ))
-                    }
-                },
+            let (error, again) = match self.try_to_send(work, &upserts, &deletes).await {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
             };
             tries += 1;
-            if let Err((error, again)) = sent
-                && (!again || tries > self.sink.max_retries)
-            {
+            if !again || tries > self.sink.max_retries {
                 return Err(error);
             }
             tokio::time::sleep(client::RETRY_DELAY * tries).await;

@@ -72,12 +72,11 @@ pub(super) fn records(
 ) -> Result<RecordBatch> {
     let mut columns = Vec::with_capacity(types.len());
     for (index, (pg, field)) in types.iter().zip(schema.fields()).enumerate() {
-        let value = |row: &'_ Row| -> std::result::Result<Option<Raw<'_>>, tokio_postgres::Error> {
-            row.try_get(first + index)
-        };
         let mut values = Vec::with_capacity(rows.len());
         for row in rows {
-            values.push(value(row).map_err(|e| client::error(target, "reading", &e))?.map(|r| r.0));
+            let value: Option<Raw<'_>> =
+                row.try_get(first + index).map_err(|e| client::error(target, "reading", &e))?;
+            values.push(value.map(|v| v.0));
         }
         columns.push(decode(pg, &values, field)?);
     }

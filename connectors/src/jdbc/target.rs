@@ -100,9 +100,15 @@ pub(super) fn parse(
             "ssl" => {}
             "sslmode" => mode = value.to_ascii_lowercase(),
             "sslrootcert" => root = Some(PathBuf::from(value)),
-            "ApplicationName" => drop(config.application_name(value)),
-            "currentSchema" => drop(config.options(format!("-c search_path={}", value.replace(' ', "")))),
-            "options" => drop(config.options(value)),
+            "ApplicationName" => {
+                config.application_name(value);
+            }
+            "currentSchema" => {
+                config.options(format!("-c search_path={}", value.replace(' ', "")));
+            }
+            "options" => {
+                config.options(value);
+            }
             "connectTimeout" | "loginTimeout" => {
                 let seconds = value.parse().map_err(|_| {
                     Error::user(format!("The parameter '{key}' of 'url' is a number of seconds."))

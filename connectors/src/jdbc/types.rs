@@ -206,10 +206,14 @@ pub(super) fn decode(pg: &PgType, values: &[Option<&[u8]>], field: &Field) -> Re
             Arc::new(Decimal128Array::from(all).with_precision_and_scale(*precision, *scale)?)
         }
         PgType::Text => {
-            let one = |v: &Option<&[u8]>| {
-                v.map(|bytes| simdutf8::basic::from_utf8(bytes).map_err(|_| broken(field))).transpose()
-            };
-            Arc::new(StringArray::from(values.iter().map(one).collect::<Result<Vec<_>>>()?))
+            let mut texts: Vec<Option<&str>> = Vec::with_capacity(values.len());
+            for value in values {
+                texts.push(match value {
+                    None => None,
+                    Some(bytes) => Some(simdutf8::basic::from_utf8(bytes).map_err(|_| broken(field))?),
+                });
+            }
+            Arc::new(StringArray::from(texts))
         }
         PgType::Bytea => Arc::new(BinaryArray::from(values.to_vec())),
         PgType::Date => Arc::new(Date32Array::from(fixed(values, field, |b| {
