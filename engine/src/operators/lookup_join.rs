@@ -308,14 +308,17 @@ impl LookupJoin {
         let ordered = self.asynchronous.is_none_or(|a| a.ordered);
         let mut at = 0;
         while at < self.waiting.len() {
+            // A row that is taken back comes after it was told.
+            let in_order = ordered || self.waiting[at].rows.kinds().is_some();
+            if in_order && at > 0 {
+                break;
+            }
             let blocks = at_most.is_some_and(|most| self.waiting.len() > most);
             let Some(mut waiting) = self.waiting.remove(at) else { break };
-            // A row that is taken back comes after it was told.
             if self.settle(&mut waiting, blocks)? {
                 self.emit(&waiting, out)?;
                 continue;
             }
-            let in_order = ordered || waiting.rows.kinds().is_some();
             self.waiting.insert(at, waiting);
             if in_order {
                 break;
