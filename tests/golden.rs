@@ -1,6 +1,8 @@
 //! Golden cases: queries whose answers were recorded from real Flink (golden/record.sh), run straight, at parallelism
 //! 4, and checkpointed, killed and restored in the middle (at the same parallelism, from 1 to 4, from 4 to 1), each with
-//! the same answer. `GOLDEN=joins/` runs only cases whose path holds that text.
+//! the same answer. Cases also run without memory for state, so that all of it goes to disk after each batch: those of
+//! the operators that keep most, all of them with `RUNNEL_GOLDEN_DISK=all`, which also kills and restores them so.
+//! `GOLDEN=joins/` runs only cases whose path holds that text.
 //!
 //! `-- order: ordered` compares changes in order (at parallelism 4: the folded table); `sorted` compares them as a
 //! set, since Flink fixes no order between keys; `materialized` compares the folded table. `-- parallelism: 1` leaves
@@ -8,6 +10,7 @@
 //! without lengths of CHAR and VARCHAR, nullability and time attributes.
 
 use engine::message::RowKind;
+use engine::state::MemoryBudget;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use tests::recovery::{KILLED_IN_THE_MIDDLE, run_in_two};
@@ -23,7 +26,14 @@ enum How {
     Straight(usize),
     /// Killed in the middle at the first, restored at the second.
     Recovered(usize, usize),
+    /// As `Straight(1)`, with all state on disk.
+    OnDisk,
+    /// As `Recovered(1, 4)`, with all state on disk.
+    RecoveredOnDisk,
 }
+
+/// Cases that run with their state on disk each time, by the begin of their names.
+const ON_DISK: &[&str] = &["joins/", "ranks/", "over/", "windows/", "changelog/"];
 
 /// One recorded query: types and changes, or that Flink refuses it.
 #[derive(Debug)]
@@ -137,7 +147,8 @@ fn trimmed(answer: Answer) -> Answer {
 fn check(folder: &Path, path: &Path, how: How, failures: &mut Vec<String>) {
     let case = std::fs::read_to_string(path).unwrap();
     // With ties between keys the answer depends on which key's rows come first.
-    if !matches!(how, How::Straight(1) | How::Recovered(1, 1)) && case.contains("-- parallelism: 1") {
+    let one = matches!(how, How::Straight(1) | How::Recovered(1, 1) | How::OnDisk);
+    if !one && case.contains("-- parallelism: 1") {
         return;
     }
     let tables = std::fs::read_to_string(folder.join("tables.sql")).unwrap();
@@ -150,10 +161,28 @@ fn check(folder: &Path, path: &Path, how: How, failures: &mut Vec<String>) {
             let text = text.replace("${PARALLELISM}", &parallelism.to_string());
             (Runner::new().run(&text), parallelism == 1)
         }
+        How::OnDisk => {
+            let text = text.replace("${PARALLELISM}", "1");
+            let mut runner = Runner::new();
+            runner.session.config_mut().set("taskmanager.memory.managed.size", "1").unwrap();
+            (runner.run(&text), true)
+        }
         // As in Flink, a batch job takes no checkpoints.
-        How::Recovered(..) if case.contains("'execution.runtime-mode' = 'batch'") => return,
-        How::Recovered(..) if NOT_RECOVERED.iter().any(|n| name.to_string().starts_with(n)) => return,
-        How::Recovered(from, to) => (run_in_two(&text, from, to), from == 1 && to == 1),
+        How::Recovered(..) | How::RecoveredOnDisk if case.contains("'execution.runtime-mode' = 'batch'") => {
+            return;
+        }
+        How::Recovered(..) | How::RecoveredOnDisk
+            if NOT_RECOVERED.iter().any(|n| name.to_string().starts_with(n)) =>
+        {
+            return;
+        }
+        How::Recovered(from, to) => {
+            (run_in_two(&text, from, to, MemoryBudget::unlimited()), from == 1 && to == 1)
+        }
+        How::RecoveredOnDisk => {
+            let disk = tempfile::tempdir().unwrap();
+            (run_in_two(&text, 1, 4, MemoryBudget::new(1, disk.path().join("state"))), false)
+        }
     };
     if answers.len() != recorded.len() {
         failures.push(format!(
@@ -204,7 +233,12 @@ fn run(how: How) {
     let cases = cases(&folder);
     assert!(cases.len() >= 10, "the golden cases are gone");
     let only = std::env::var("GOLDEN").unwrap_or_default();
-    for case in cases.iter().filter(|c| c.display().to_string().contains(&only)) {
+    let all = !matches!(how, How::OnDisk) || std::env::var("RUNNEL_GOLDEN_DISK").is_ok_and(|v| v == "all");
+    let wanted = |case: &&PathBuf| {
+        let name = case.strip_prefix(&folder).unwrap().display().to_string();
+        case.display().to_string().contains(&only) && (all || ON_DISK.iter().any(|n| name.starts_with(n)))
+    };
+    for case in cases.iter().filter(wanted) {
         check(&folder, case, how, &mut failures);
     }
     assert!(failures.is_empty(), "{} differences:\n\n{}", failures.len(), failures.join("\n\n"));
@@ -237,4 +271,16 @@ fn answers_are_flinks_when_restored_at_a_higher_parallelism() {
 #[test]
 fn answers_are_flinks_when_restored_at_a_lower_parallelism() {
     run(How::Recovered(4, 1));
+}
+
+#[test]
+fn answers_are_flinks_with_state_on_disk() {
+    run(How::OnDisk);
+}
+
+#[test]
+fn answers_are_flinks_when_restored_with_state_on_disk() {
+    if std::env::var("RUNNEL_GOLDEN_DISK").is_ok_and(|v| v == "all") {
+        run(How::RecoveredOnDisk);
+    }
 }

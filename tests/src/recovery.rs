@@ -9,6 +9,7 @@ use engine::message::ChangeBatch;
 use engine::plan::{ChangelogMode, StreamPlan};
 use engine::runtime::{self, CheckpointOptions, JobOptions, ReadGate, RestoreOptions};
 use engine::sql::{self, Statement};
+use engine::state::MemoryBudget;
 use engine::time::SystemClock;
 use engine::{Error, Outcome};
 use std::collections::BTreeMap;
@@ -122,7 +123,13 @@ pub static KILLED_IN_THE_MIDDLE: AtomicUsize = AtomicUsize::new(0);
 /// Runs the statements of `text`, whose `${PARALLELISM}` is put in. Each query is run to its end once; then again, at
 /// parallelism `from`, until about half of the rows were read, when a checkpoint is taken and the job is killed; then
 /// it goes on from that checkpoint at parallelism `to`. Gives what the sink published in the last two runs together.
-pub fn run_in_two(text: &str, from: usize, to: usize) -> Vec<Result<Answer, Error>> {
+/// State is kept within `memory`.
+pub fn run_in_two(
+    text: &str,
+    from: usize,
+    to: usize,
+    memory: Arc<MemoryBudget>,
+) -> Vec<Result<Answer, Error>> {
     let at = |parallelism: usize| text.replace("${PARALLELISM}", &parallelism.to_string());
     let (mut before, mut after) = (Runner::new(), Runner::new());
     let pieces = |text: String| sql::split(&text);
@@ -163,7 +170,7 @@ pub fn run_in_two(text: &str, from: usize, to: usize) -> Vec<Result<Answer, Erro
             (Ok((whole, _)), Ok((half, schema)), Ok((rest, _))) => {
                 let plans = [whole, half, rest];
                 let max_parallelism = before.session.config().max_parallelism();
-                let result = in_two(plans, &before, max_parallelism);
+                let result = in_two(plans, &before, max_parallelism, &memory);
                 answers.push(result.map(|()| shown(&schema, &sink.published(), zone)));
             }
             (Err(e), ..) | (_, Err(e), _) | (.., Err(e)) => answers.push(Err(e)),
@@ -176,12 +183,14 @@ fn in_two(
     [whole, half, rest]: [StreamPlan; 3],
     runner: &Runner,
     max_parallelism: usize,
+    memory: &Arc<MemoryBudget>,
 ) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let storage = CheckpointStorage::open(&folder.path().display().to_string(), runner.handle())?;
     let options = || JobOptions {
         max_parallelism,
         batch_rows: BATCH_ROWS,
+        memory: memory.clone(),
         checkpointing: Some(CheckpointOptions::new(storage.clone())),
         ..JobOptions::new("recovery", Arc::new(SystemClock), runner.handle().clone())
     };

@@ -155,6 +155,16 @@ pub(super) fn states(accumulators: &Accumulators, groups: &[u32]) -> Result<Vec<
 ///
 /// Errors: columns that are not of these accumulators.
 pub(super) fn replace(accumulators: &mut Accumulators, states: &[ArrayRef], groups: &[u32]) -> Result<()> {
+    for accumulator in accumulators.iter_mut() {
+        groups.iter().for_each(|group| accumulator.clear(*group));
+    }
+    merge(accumulators, states, groups)
+}
+
+/// Adds states made by `states` to those of `groups`.
+///
+/// Errors: columns that are not of these accumulators.
+pub(super) fn merge(accumulators: &mut Accumulators, states: &[ArrayRef], groups: &[u32]) -> Result<()> {
     let mut first = 0;
     for accumulator in accumulators.iter_mut() {
         let shape = accumulator.state(&[])?;
@@ -164,7 +174,6 @@ pub(super) fn replace(accumulators: &mut Accumulators, states: &[ArrayRef], grou
             return Err(not_these());
         }
         first += shape.len();
-        groups.iter().for_each(|group| accumulator.clear(*group));
         accumulator.merge(mine, groups)?;
     }
     if first == states.len() { Ok(()) } else { Err(not_these()) }

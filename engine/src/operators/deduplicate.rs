@@ -1,18 +1,18 @@
 //! Deduplication: the first or the last row of each key, by event time or as rows come.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_groups::{
+    Bytes, KeptGroup, KeptGroups, KeptTable, NUMBERS, key_types, put_back, put_bytes, put_number,
+};
 use super::row_codec::{RowBytes, RowChanges, RowCodec};
-use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::rows::{inserts_only, milliseconds};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{DeduplicateNode, TimeAttribute};
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
-
-const ROWS: &str = "rows";
 
 /// Keeps one row of each key. By processing time the first row is told at once and never changes; in all other cases
 /// a row that takes the place of another is told by `-U` and `+U`.
@@ -24,25 +24,52 @@ pub struct Deduplicate {
     /// Of the compared columns, where they matter.
     comparison: Option<RowCodec>,
     update_before: bool,
-    input: SchemaRef,
     output: SchemaRef,
     rows: RowCodec,
-    table: KeyTable,
-    kept: Vec<Kept>,
+    store: GroupStore<KeptGroups<Kept>>,
     groups: Vec<u32>,
     changes: RowChanges,
-    bytes: usize,
-    common: KeptRows,
+    /// No bytes, shared by all keys of which nothing else is kept.
+    nothing: RowBytes,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Kept {
+    /// Empty where the first row of a key stays for ever.
     row: Option<RowBytes>,
     /// Its compared columns, where they matter.
     same: Option<Box<[u8]>>,
     /// Event time; NULL is before all else.
     time: i64,
-    touched_ms: i64,
+}
+
+impl KeptGroup for Kept {
+    const MANY: bool = false;
+
+    fn size(&self) -> usize {
+        let row = self.row.as_ref().map_or(0, |r| if r.is_empty() { 0 } else { r.len() + 16 });
+        row + self.same.as_ref().map_or(0, |s| s.len())
+    }
+
+    fn write(&self, into: &mut Vec<u8>) {
+        put_number(into, self.time);
+        put_bytes(into, self.row.as_deref().unwrap_or_default());
+        if let Some(same) = &self.same {
+            put_bytes(into, same);
+        }
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Option<Self> {
+        let (time, row) = (from.number()?, from.bytes()?);
+        let same = if from.0.is_empty() { None } else { Some(from.bytes()?.into()) };
+        Some(Self { row: Some(Arc::from(row)), same, time })
+    }
+
+    fn rows<'a>(&'a self, found: &mut dyn FnMut(&'a [u8], [Option<i64>; NUMBERS])) {
+        if let Some(row) = &self.row {
+            found(row, [None; NUMBERS]);
+        }
+    }
 }
 
 impl Deduplicate {
@@ -55,7 +82,12 @@ impl Deduplicate {
         output: SchemaRef,
         update_before: bool,
     ) -> Result<Self> {
-        let types: Vec<_> = node.keys.iter().map(|c| input.field(*c).data_type().clone()).collect();
+        let types = key_types(&input, &node.keys);
+        let table = match (node.time, node.keep_last) {
+            // Of the first rows, nothing is looked at again.
+            (TimeAttribute::Proctime, false) => KeptTable::of_keys(&input, &node.keys)?,
+            _ => KeptTable::new(&input, &node.keys, &[])?,
+        };
         Ok(Self {
             keys: node.keys.clone(),
             time: node.time,
@@ -69,22 +101,12 @@ impl Deduplicate {
             compared: node.compared.clone(),
             update_before,
             rows: RowCodec::of_schema(&input)?,
-            table: KeyTable::new(&types)?,
-            kept: Vec::new(),
+            store: GroupStore::new(table.name, &types, KeptGroups::new(table))?,
             groups: Vec::new(),
             changes: RowChanges::default(),
-            bytes: 0,
-            common: KeptRows::default(),
-            input,
+            nothing: Arc::from([]),
             output,
         })
-    }
-
-    fn intern(&mut self, records: &RecordBatch) -> Result<()> {
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
-        self.kept.resize(self.table.slots(), Kept::default());
-        Ok(())
     }
 
     fn comparisons(&self, records: &RecordBatch) -> Result<Option<arrow::row::Rows>> {
@@ -104,7 +126,8 @@ impl Deduplicate {
 
 impl Operator for Deduplicate {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.common.open(context);
+        self.store.payload_mut().open(context);
+        self.store.open(context.store());
         Ok(())
     }
 
@@ -120,27 +143,26 @@ impl Operator for Deduplicate {
         if records.num_rows() == 0 {
             return Ok(());
         }
-        self.intern(records)?;
+        let now_ms = context.now_ms;
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect();
+        self.store.enter(&keys, records.num_rows(), now_ms, &mut self.groups)?;
         let times = self.times(records)?;
         let first_for_ever = times.is_none() && !self.keep_last;
         // Rows that come to stay or go out, chosen before any is encoded.
         if first_for_ever {
-            let picks: Vec<u32> = (0..records.num_rows())
-                .filter(|row| {
-                    let kept = &mut self.kept[self.groups[*row] as usize];
-                    let fresh = kept.row.is_none() || self.common.expired(kept.touched_ms, context.now_ms);
-                    if fresh {
-                        kept.row = Some(Arc::from([]));
-                        kept.touched_ms = context.now_ms;
-                    }
-                    fresh
-                })
-                .map(|row| row as u32)
-                .collect();
+            let mut picks: Vec<u32> = Vec::new();
+            for (row, group) in self.groups.iter().enumerate() {
+                let kept = &mut self.store.payload_mut().groups[*group as usize];
+                if kept.row.is_none() {
+                    kept.row = Some(Arc::clone(&self.nothing));
+                    self.store.change(*group, now_ms);
+                    picks.push(row as u32);
+                }
+            }
+            self.store.settle(now_ms)?;
             if picks.is_empty() {
                 return Ok(());
             }
-            self.bytes += picks.len() * size_of::<Kept>();
             let picked = batch.take(&picks.into())?;
             let columns = picked.records().columns().to_vec();
             let rows = super::rows::batch(&self.output, columns, picked.num_rows())?;
@@ -149,10 +171,8 @@ impl Operator for Deduplicate {
         let encoded = self.rows.encode(records.columns())?;
         let same = self.comparisons(records)?;
         for (row, group) in self.groups.iter().enumerate() {
-            let kept = &mut self.kept[*group as usize];
-            if self.common.expired(kept.touched_ms, context.now_ms) {
-                *kept = Kept::default();
-            }
+            let all = self.store.payload_mut();
+            let kept = &mut all.groups[*group as usize];
             let time = times.as_ref().map_or(0, |t| t[row]);
             let bytes = encoded.row(row).data();
             match &kept.row {
@@ -169,17 +189,16 @@ impl Operator for Deduplicate {
                 }
             }
             let bytes: RowBytes = Arc::from(bytes);
-            kept.touched_ms = context.now_ms;
+            let had = kept.size() as isize;
             kept.time = time;
             kept.same = same.as_ref().map(|s| s.row(row).data().into());
-            let grown = bytes.len() + size_of::<Kept>();
-            match kept.row.replace(Arc::clone(&bytes)) {
-                None => {
-                    self.bytes += grown;
-                    self.changes.push(RowKind::Insert, &bytes, 0);
-                }
+            let before = kept.row.replace(Arc::clone(&bytes));
+            let grown = kept.size() as isize - had;
+            all.grew(grown);
+            self.store.change(*group, now_ms);
+            match before {
+                None => self.changes.push(RowKind::Insert, &bytes, 0),
                 Some(before) => {
-                    self.bytes = (self.bytes + bytes.len()).saturating_sub(before.len());
                     if self.update_before {
                         self.changes.push(RowKind::UpdateBefore, &before, 0);
                     }
@@ -187,91 +206,52 @@ impl Operator for Deduplicate {
                 }
             }
         }
+        self.store.settle(now_ms)?;
         match self.changes.take(&self.rows, &self.output, false)? {
             Some(changes) => out.emit(changes),
             None => Ok(()),
         }
     }
 
-    fn next_timer_ms(&self) -> Option<i64> {
-        self.common.next_sweep_ms()
-    }
-
-    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
-        if self.common.sweep_is_due(context.now_ms) {
-            let old: Vec<u32> = self
-                .table
-                .groups()
-                .filter(|g| self.common.expired(self.kept[*g as usize].touched_ms, context.now_ms))
-                .collect();
-            for group in &old {
-                let gone = std::mem::take(&mut self.kept[*group as usize]);
-                let size = gone.row.map_or(0, |r| r.len() + size_of::<Kept>());
-                self.bytes = self.bytes.saturating_sub(size);
-            }
-            self.table.remove(old);
-        }
-        Ok(())
-    }
-
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
         let first_for_ever = self.time == TimeAttribute::Proctime && !self.keep_last;
         while let Some(part) = state.next_rows()? {
-            let rows = part.rows.num_rows();
+            let Some(back) = put_back(&mut self.store, &part)? else { continue };
             if first_for_ever {
-                // Only the keys are kept.
-                let keys = kept_rows::columns(&part, ROWS, self.keys.len())?;
-                self.table.intern(keys, rows, &mut self.groups)?;
-                self.kept.resize(self.table.slots(), Kept::default());
-                for group in &self.groups {
-                    let kept = &mut self.kept[*group as usize];
-                    kept.row = Some(Arc::from([]));
-                    kept.touched_ms = self.common.opened_ms();
+                for group in &back.groups {
+                    self.store.payload_mut().groups[*group as usize].row = Some(Arc::clone(&self.nothing));
                 }
+                self.store.settle_put_back(&[])?;
                 continue;
             }
-            let columns = kept_rows::columns(&part, ROWS, self.input.fields().len())?;
-            let records = kept_rows::records(&kept_rows::schema(&self.input, &[]), columns, rows)?;
-            self.intern(&records)?;
-            let times = self.times(&records)?;
-            let encoded = self.rows.encode(records.columns())?;
-            let same = self.comparisons(&records)?;
-            for (row, group) in self.groups.iter().enumerate() {
-                let bytes: RowBytes = Arc::from(encoded.row(row).data());
-                self.bytes += bytes.len() + size_of::<Kept>();
-                self.kept[*group as usize] = Kept {
-                    row: Some(bytes),
+            let times = self.times(&back.records)?;
+            let encoded = self.rows.encode(back.records.columns())?;
+            let same = self.comparisons(&back.records)?;
+            for (row, group) in back.groups.iter().enumerate() {
+                let new = Kept {
+                    row: Some(Arc::from(encoded.row(row).data())),
                     same: same.as_ref().map(|s| s.row(row).data().into()),
                     time: times.as_ref().map_or(0, |t| t[row]),
-                    touched_ms: self.common.opened_ms(),
                 };
+                let all = self.store.payload_mut();
+                let grown = new.size() as isize;
+                let before = std::mem::replace(&mut all.groups[*group as usize], new);
+                all.grew(grown - before.size() as isize);
             }
+            self.store.settle_put_back(&[])?;
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        let first_for_ever = self.time == TimeAttribute::Proctime && !self.keep_last;
-        let groups: Vec<u32> = self.table.groups().collect();
-        let schema = kept_rows::schema(&self.input, &[]);
-        for groups in groups.chunks(MAX_BATCH_ROWS) {
-            let (records, keys) = if first_for_ever {
-                let fields: Vec<_> = self.keys.iter().map(|k| Arc::clone(&schema.fields()[*k])).collect();
-                let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-                let columns = self.table.keys(groups)?;
-                (kept_rows::records(&schema, &columns, groups.len())?, (0..self.keys.len()).collect())
-            } else {
-                let rows = groups.iter().filter_map(|g| self.kept[*g as usize].row.as_deref());
-                let columns = self.rows.decode(rows)?;
-                (kept_rows::records(&schema, &columns, groups.len())?, self.keys.clone())
-            };
-            out.rows(self.common.state_rows(ROWS, records, &keys)?);
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn status(&self) -> OperatorStatus {
-        OperatorStatus { state_bytes: (self.bytes + self.table.size()) as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

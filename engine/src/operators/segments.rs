@@ -24,12 +24,23 @@ pub(super) struct Segments {
     live: Vec<u32>,
     free: Vec<u32>,
     bytes: usize,
+    /// Rows in all batches, and those of them that are needed.
+    rows: usize,
+    live_rows: usize,
 }
 
 impl Segments {
     /// No rows.
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Vec::new(), live: Vec::new(), free: Vec::new(), bytes: 0 }
+        Self {
+            schema,
+            batches: Vec::new(),
+            live: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            rows: 0,
+            live_rows: 0,
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -40,6 +51,8 @@ impl Segments {
     pub(super) fn add(&mut self, records: RecordBatch) -> Segment {
         self.bytes += records.get_array_memory_size();
         let live = records.num_rows() as u32;
+        self.rows += records.num_rows();
+        self.live_rows += records.num_rows();
         match self.free.pop() {
             Some(at) => {
                 self.batches[at as usize] = Some(records);
@@ -58,10 +71,12 @@ impl Segments {
     pub(super) fn release(&mut self, row: RowRef) {
         let at = row.segment as usize;
         self.live[at] -= 1;
+        self.live_rows -= 1;
         if self.live[at] == 0
             && let Some(batch) = self.batches[at].take()
         {
             self.bytes = self.bytes.saturating_sub(batch.get_array_memory_size());
+            self.rows -= batch.num_rows();
             self.free.push(row.segment);
         }
     }
@@ -117,6 +132,17 @@ impl Segments {
     /// Bytes held, estimated.
     pub(super) fn size(&self) -> usize {
         self.bytes
+    }
+
+    /// Those of them that are of rows that nobody needs.
+    pub(super) fn spare(&self) -> usize {
+        let gone = self.rows - self.live_rows;
+        (self.bytes as u128 * gone as u128).checked_div(self.rows as u128).unwrap_or(0) as usize
+    }
+
+    /// Number of rows that are needed.
+    pub(super) fn live_rows(&self) -> usize {
+        self.live_rows
     }
 }
 

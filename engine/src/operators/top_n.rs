@@ -1,21 +1,22 @@
 //! Top-N: the first rows of each partition in an order, as a changelog.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_groups::{
+    Bytes, KeptGroup, KeptGroups, KeptTable, NUMBERS, key_types, put_back, put_bytes, put_number,
+};
 use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
 use super::rows::MAX_BATCH_ROWS;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{RankEnd, TopNNode, TopNStrategy};
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Name of the state table: a kept row, then `SEQUENCE` and `END`.
-const ROWS: &str = "rows";
+/// Numbers beside a row in checkpoints: when it came, and the last rank of its partition where rows tell it.
 const SEQUENCE: &str = "$sequence";
 const END: &str = "$end";
 
@@ -32,18 +33,14 @@ pub struct TopN {
     rank_number: bool,
     strategy: TopNStrategy,
     update_before: bool,
-    input: SchemaRef,
     output: SchemaRef,
     rows: RowCodec,
     sort: SortCodec,
     keys: Option<RowCodec>,
-    table: KeyTable,
-    partitions: Vec<Partition>,
+    store: GroupStore<KeptGroups<Partition>>,
     groups: Vec<u32>,
     sequence: u64,
-    bytes: usize,
     changes: RowChanges,
-    kept: KeptRows,
 }
 
 /// Rows of a partition by sort key and sequence.
@@ -54,7 +51,44 @@ struct Partition {
     places: HashMap<Box<[u8]>, Box<[u8]>>,
     /// Last rank, once a row has told it.
     end: Option<u64>,
-    touched_ms: i64,
+}
+
+impl KeptGroup for Partition {
+    const MANY: bool = true;
+
+    fn size(&self) -> usize {
+        let rows: usize = self.rows.iter().map(|(key, row)| Self::size_of(key, row)).sum();
+        rows + self.places.iter().map(|(key, place)| Self::size_of_place(key, place)).sum::<usize>()
+    }
+
+    fn write(&self, into: &mut Vec<u8>) {
+        put_number(into, self.end.map_or(-1, |end| end as i64));
+        put_number(into, self.rows.len() as i64);
+        for (key, row) in &self.rows {
+            put_bytes(into, key);
+            put_bytes(into, row);
+        }
+        for (key, place) in &self.places {
+            put_bytes(into, key);
+            put_bytes(into, place);
+        }
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Option<Self> {
+        let mut read = Self { end: u64::try_from(from.number()?).ok(), ..Self::default() };
+        for _ in 0..from.number()? {
+            read.rows.insert(from.bytes()?.into(), Arc::from(from.bytes()?));
+        }
+        while !from.0.is_empty() {
+            read.places.insert(from.bytes()?.into(), from.bytes()?.into());
+        }
+        Some(read)
+    }
+
+    fn rows<'a>(&'a self, found: &mut dyn FnMut(&'a [u8], [Option<i64>; NUMBERS])) {
+        let end = self.end.map(|e| e as i64);
+        self.rows.iter().for_each(|(key, row)| found(row, [Some(sequence_of(key) as i64), end]));
+    }
 }
 
 /// The sort key with a sequence number behind it.
@@ -78,8 +112,8 @@ impl TopN {
     ///
     /// Errors: a column of a type that cannot be kept or ordered.
     pub fn new(node: &TopNNode, input: SchemaRef, output: SchemaRef, update_before: bool) -> Result<Self> {
-        let types: Vec<DataType> =
-            node.partition.iter().map(|c| input.field(*c).data_type().clone()).collect();
+        let types = key_types(&input, &node.partition);
+        let table = KeptTable::new(&input, &node.partition, &[SEQUENCE, END])?;
         let keys = match &node.strategy {
             TopNStrategy::UpdateFast { keys } => {
                 Some(RowCodec::new(keys.iter().map(|k| input.field(*k).data_type().clone()))?)
@@ -96,14 +130,10 @@ impl TopN {
             rows: RowCodec::of_schema(&input)?,
             sort: SortCodec::new(&node.order, &input)?,
             keys,
-            table: KeyTable::new(&types)?,
-            partitions: Vec::new(),
+            store: GroupStore::new(table.name, &types, KeptGroups::new(table))?,
             groups: Vec::new(),
             sequence: 0,
-            bytes: 0,
             changes: RowChanges::default(),
-            kept: KeptRows::default(),
-            input,
             output,
         })
     }
@@ -165,6 +195,10 @@ impl Partition {
         key.len() + row.len() + 64
     }
 
+    fn size_of_place(key: &[u8], place: &[u8]) -> usize {
+        key.len() + place.len() + 48
+    }
+
     /// A new row of an input of inserts, or a row with a new key.
     fn add_kept(&mut self, key: Box<[u8]>, row: &RowBytes, numbered: bool, teller: &mut Teller<'_>) -> isize {
         let end = teller.end;
@@ -183,7 +217,11 @@ impl Partition {
             && let Some((gone, last)) = self.rows.pop_last()
         {
             grown -= Self::size_of(&gone, &last) as isize;
-            self.places.retain(|_, place| *place != gone);
+            self.places.retain(|key, place| {
+                let stays = *place != gone;
+                grown -= if stays { 0 } else { Self::size_of_place(key, place) as isize };
+                stays
+            });
             if !numbered {
                 if last == *row {
                     return grown;
@@ -315,7 +353,8 @@ impl Partition {
 
 impl Operator for TopN {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.kept.open(context);
+        self.store.payload_mut().open(context);
+        self.store.open(context.store());
         Ok(())
     }
 
@@ -330,14 +369,19 @@ impl Operator for TopN {
         if rows == 0 {
             return Ok(());
         }
+        // Of partitions with many rows on disk, fewer are brought back together.
+        let most = self.store.rows_at_once();
+        if rows > most {
+            let mut parts = (0..rows).step_by(most).map(|at| batch.slice(at, most.min(rows - at)));
+            return parts.try_for_each(|part| self.process(0, part, context, out));
+        }
         if self.strategy == TopNStrategy::AppendFast {
             super::rows::inserts_only(&batch, "A Top-N that was planned for inserts")?;
         }
         let records = batch.records();
         let columns = self.partition_columns(records);
         let mut groups = std::mem::take(&mut self.groups);
-        self.table.intern(&columns, rows, &mut groups)?;
-        self.partitions.resize_with(self.table.slots(), Partition::default);
+        self.store.enter(&columns, rows, context.now_ms, &mut groups)?;
         let sort = self.sort.encode(records)?;
         let encoded = self.rows.encode(records.columns())?;
         let ends = self.ends(records)?;
@@ -350,12 +394,8 @@ impl Operator for TopN {
         };
         let first_only = self.is_first_only();
         let numbered = self.rank_number || self.start > 1;
-        let mut emptied = Vec::new();
         for (row, group) in groups.iter().enumerate() {
-            let partition = &mut self.partitions[*group as usize];
-            if self.kept.expired(partition.touched_ms, context.now_ms) {
-                *partition = Partition::default();
-            }
+            let partition = &mut self.store.payload_mut().groups[*group as usize];
             let end = match (self.end, partition.end) {
                 (RankEnd::Constant(end), _) => end,
                 (_, Some(end)) => end,
@@ -384,7 +424,6 @@ impl Operator for TopN {
                 end,
                 update_before: self.update_before,
             };
-            partition.touched_ms = context.now_ms;
             let grown = if first_only {
                 match partition.rows.pop_first() {
                     None => {
@@ -407,11 +446,7 @@ impl Operator for TopN {
             } else {
                 match &row_keys {
                     _ if self.strategy == TopNStrategy::Retract && !kind.is_addition() => {
-                        let grown = partition.take_back(sort_key, &bytes, numbered, teller);
-                        if partition.rows.is_empty() {
-                            emptied.push(*group);
-                        }
-                        grown
+                        partition.take_back(sort_key, &bytes, numbered, teller)
                     }
                     _ if self.strategy == TopNStrategy::Retract => {
                         partition.add(key, &bytes, numbered, teller)
@@ -422,8 +457,9 @@ impl Operator for TopN {
                             Some(old) => partition.replace(row_key, old, key, &bytes, numbered, teller),
                             None => {
                                 let place = key.clone();
-                                let grown = partition.add_kept(key, &bytes, numbered, teller);
+                                let mut grown = partition.add_kept(key, &bytes, numbered, teller);
                                 if partition.rows.contains_key(&place) {
+                                    grown += Partition::size_of_place(row_key, &place) as isize;
                                     partition.places.insert(row_key.into(), place);
                                 }
                                 grown
@@ -433,51 +469,30 @@ impl Operator for TopN {
                     None => partition.add_kept(key, &bytes, numbered, teller),
                 }
             };
-            self.bytes = self.bytes.saturating_add_signed(grown);
+            self.store.payload_mut().grew(grown);
+            self.store.change(*group, context.now_ms);
             if self.changes.kinds.len() >= MAX_BATCH_ROWS {
                 self.flush(out)?;
             }
         }
-        emptied.retain(|g| self.partitions[*g as usize].rows.is_empty());
-        for group in &emptied {
-            self.partitions[*group as usize] = Partition::default();
-        }
-        self.table.remove(emptied);
+        let kept = &self.store.payload().groups;
+        // A last rank that was told stays, unless all rows were taken back.
+        let retracts = self.strategy == TopNStrategy::Retract;
+        let is_empty = |p: &Partition| p.rows.is_empty() && (retracts || p.end.is_none());
+        let empty: Vec<u32> = groups.iter().copied().filter(|g| is_empty(&kept[*g as usize])).collect();
+        self.store.remove(empty)?;
+        self.store.settle(context.now_ms)?;
         self.groups = groups;
         self.flush(out)
     }
 
-    fn next_timer_ms(&self) -> Option<i64> {
-        self.kept.next_sweep_ms()
-    }
-
-    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
-        if self.kept.sweep_is_due(context.now_ms) {
-            let old: Vec<u32> = self
-                .table
-                .groups()
-                .filter(|g| self.kept.expired(self.partitions[*g as usize].touched_ms, context.now_ms))
-                .collect();
-            for group in &old {
-                let gone = std::mem::take(&mut self.partitions[*group as usize]);
-                let size: usize = gone.rows.iter().map(|(k, r)| Partition::size_of(k, r)).sum();
-                self.bytes = self.bytes.saturating_sub(size);
-            }
-            self.table.remove(old);
-        }
-        Ok(())
-    }
-
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let width = self.input.fields().len();
         while let Some(part) = state.next_rows()? {
-            let columns = kept_rows::columns(&part, ROWS, width + 2)?;
-            let records = kept_rows::records(&self.input, &columns[..width], part.rows.num_rows())?;
-            let sequences = columns[width].as_primitive::<Int64Type>();
-            let ends = columns[width + 1].as_primitive::<Int64Type>();
-            let keys = self.partition_columns(&records);
-            self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
-            self.partitions.resize_with(self.table.slots(), Partition::default);
+            let Some(back) = put_back(&mut self.store, &part)? else { continue };
+            let records = back.records;
+            let [sequences, ends] = &back.numbers[..] else {
+                return Err(Error::internal("A Top-N's state has no numbers."));
+            };
             let sort = self.sort.encode(&records)?;
             let encoded = self.rows.encode(records.columns())?;
             let row_keys = match (&self.keys, &self.strategy) {
@@ -488,8 +503,9 @@ impl Operator for TopN {
                 }
                 _ => None,
             };
-            for row in 0..records.num_rows() {
-                let partition = &mut self.partitions[self.groups[row] as usize];
+            for (row, group) in back.groups.iter().enumerate() {
+                let all = self.store.payload_mut();
+                let partition = &mut all.groups[*group as usize];
                 let sequence = sequences.value(row) as u64;
                 self.sequence = self.sequence.max(sequence);
                 let key = place(sort.get(row), sequence);
@@ -497,39 +513,26 @@ impl Operator for TopN {
                 if ends.is_valid(row) {
                     partition.end = Some(ends.value(row) as u64);
                 }
-                partition.touched_ms = self.kept.opened_ms();
-                self.bytes += Partition::size_of(&key, &bytes);
+                let mut grown = Partition::size_of(&key, &bytes);
                 if let Some(row_keys) = &row_keys {
-                    partition.places.insert(row_keys.row(row).data().into(), key.clone());
+                    let row_key = row_keys.row(row).data();
+                    grown += Partition::size_of_place(row_key, &key);
+                    partition.places.insert(row_key.into(), key.clone());
                 }
                 partition.rows.insert(key, bytes);
+                all.grew(grown as isize);
             }
+            self.store.settle_put_back(&[])?;
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE, END]);
-        let mut rows: Vec<(RowBytes, i64, Option<i64>)> = Vec::new();
-        let groups: Vec<u32> = self.table.groups().collect();
-        for (at, group) in groups.iter().enumerate() {
-            let partition = &self.partitions[*group as usize];
-            let end = partition.end.map(|e| e as i64);
-            rows.extend(partition.rows.iter().map(|(k, r)| (Arc::clone(r), sequence_of(k) as i64, end)));
-            if rows.len() >= MAX_BATCH_ROWS || at + 1 == groups.len() {
-                let part = std::mem::take(&mut rows);
-                if part.is_empty() {
-                    continue;
-                }
-                let mut columns = self.rows.decode(part.iter().map(|(r, ..)| r.as_ref()))?;
-                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, s, _)| *s))));
-                columns.push(Arc::new(part.iter().map(|(_, _, e)| *e).collect::<Int64Array>()));
-                let records = kept_rows::records(&schema, &columns, part.len())?;
-                out.rows(self.kept.state_rows(ROWS, records, &self.partition)?);
-            }
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
@@ -537,6 +540,6 @@ impl Operator for TopN {
     }
 
     fn status(&self) -> OperatorStatus {
-        OperatorStatus { state_bytes: (self.bytes + self.table.size()) as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

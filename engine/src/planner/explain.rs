@@ -266,6 +266,10 @@ fn grows(node: &StreamNode) -> Option<&'static str> {
             Some("state grows with every new value")
         }
         NodeKind::RegularJoin(_) => Some("state grows with every new row"),
+        NodeKind::TemporalJoin(_) => Some("state grows with every new key"),
+        NodeKind::Over(n) if n.time.is_some() && !n.partition.is_empty() => {
+            Some("state grows with every new key")
+        }
         _ => None,
     }
 }

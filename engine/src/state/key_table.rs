@@ -94,7 +94,7 @@ impl KeyTable {
     }
 
     /// The hash of each of `groups`: see `state/hash.rs`.
-    pub(super) fn hashes<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
+    pub fn hashes<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
         groups.iter().map(|g| self.hashes[*g as usize])
     }
 

@@ -3,6 +3,7 @@
 mod group_aggregate;
 mod ordered;
 mod regular_join;
+mod regular_join_disk;
 mod simple;
 mod window_aggregate;
 mod window_model;
