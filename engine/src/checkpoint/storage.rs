@@ -433,7 +433,7 @@ impl CheckpointStorage {
 struct Reader {
     storage: CheckpointStorage,
     wanted: Wanted,
-    /// Paths, and whether each must hold all state.
+    /// Paths, and whether each is its instance's first: only that may hold all state.
     files: VecDeque<(String, bool)>,
     current: Option<OpenStateFile>,
     values: Vec<(String, Vec<u8>)>,
@@ -450,12 +450,10 @@ impl StateReader for Reader {
             }
             let Some((path, first)) = self.files.pop_front() else { return Ok(None) };
             let file = self.storage.open_state(&path, &self.wanted)?;
-            if file.is_full() != first {
+            // Where there was no state, no file was written, and the changes stand for themselves.
+            if file.is_full() && !first {
                 let path = format!("{}/{path}", self.storage.uri());
-                return Err(damaged(
-                    &path,
-                    "it holds changes where all state is wanted, or the other way round",
-                ));
+                return Err(damaged(&path, "it holds all state where changes are wanted"));
             }
             self.current = Some(file);
         }

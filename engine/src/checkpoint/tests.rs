@@ -255,6 +255,21 @@ fn rows_in_are_rows_out_at_any_parallelism() {
 }
 
 #[test]
+fn changes_may_stand_alone_and_all_state_only_comes_first() {
+    let directory = TempDir::new().unwrap();
+    let storage = open(directory.path());
+    let write = |n: i64, kind| storage.write_state(9, &id(), 0, n as u64, &[unkeyed(n)], &[], kind).unwrap();
+    // Of the operator's first checkpoint, when it had no state, there is no file.
+    let changes = entry(vec![vec![write(1, SnapshotKind::Delta), write(2, SnapshotKind::Delta)]]);
+    assert_eq!(texts(&read(&storage, &changes, 0, 1)), texts(&[unkeyed(1), unkeyed(2)]));
+    let wrong = entry(vec![vec![write(3, SnapshotKind::Delta), write(4, SnapshotKind::Full)]]);
+    let mut reader = storage.reader(&wrong, 0..GROUPS as u32, 0, 1).unwrap();
+    reader.next_rows().unwrap();
+    let error = reader.next_rows().unwrap_err();
+    assert!(error.message().contains("it holds all state where changes are wanted"), "{}", error.message());
+}
+
+#[test]
 fn large_batches_are_cut_and_slices_are_not_written_whole() {
     let directory = TempDir::new().unwrap();
     let storage = open(directory.path());
