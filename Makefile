@@ -10,14 +10,16 @@ SERVICES_DIR        ?= target/services
 KILLS ?= 200
 SEED  ?= 1
 
-.PHONY: crash-loop help run build test lint packages packages-test services services-down bench bench-scaling bench-limit
+.PHONY: crash-loop help run build test lint packages packages-test services services-down bench bench-scaling bench-limit \
+        bench-latency bench-start bench-checkpoints bench-micro
 
 help:
 	@echo "make run            build the release binary and open the shell on a tour"
 	@echo "make test           get what the tests need, start the test components, run all tests, stop them"
 	@echo "make crash-loop KILLS=200 SEED=1   kill -9 jobs again and again; nothing may be lost or doubled"
 	@echo "make lint           formatting and lints, as CI runs them"
-	@echo "make bench          Nexmark (QUERIES=q0,q5 EVENTS=5000000 PARALLELISM=1,2 PEER=flink); bench-limit, bench-scaling"
+	@echo "make bench          Nexmark (QUERIES=q0,q5 EVENTS=5000000 PARALLELISM=1,2 SOURCE=kafka PEER=flink); also bench-start,"
+	@echo "                    bench-latency, bench-checkpoints, bench-micro, bench-scaling, bench-limit: docs/performance.md"
 	@echo "make services       start Kafka, Kinesis and moto (Glue, STS, S3) on loopback; make services-down stops them"
 
 run: build
@@ -38,9 +40,26 @@ test: packages-test
 	@RUNNEL_KAFKA_PORT=$(RUNNEL_KAFKA_PORT) RUNNEL_KINESIS_PORT=$(RUNNEL_KINESIS_PORT) \
 	 RUNNEL_MOTO_PORT=$(RUNNEL_MOTO_PORT) SERVICES_DIR=$(SERVICES_DIR) tools/test.sh
 
+# Runs a command with a Kafka of its own, unless RUNNEL_KAFKA names one.
+WITH_KAFKA = RUNNEL_KAFKA=$(RUNNEL_KAFKA) tools/with-kafka.sh $(SERVICES_DIR) $(RUNNEL_KAFKA_PORT) env
+
 # Measurements. Results are added to target/bench/*.jsonl; see docs/performance.md.
 bench: build
-	@QUERIES=$(QUERIES) EVENTS=$(EVENTS) PARALLELISM=$(PARALLELISM) RUNS=$(RUNS) PEER=$(PEER) cargo bench -q --bench nexmark
+	@$(if $(filter kafka,$(SOURCE)),$(WITH_KAFKA)) QUERIES=$(QUERIES) EVENTS=$(EVENTS) PARALLELISM=$(PARALLELISM) \
+	 RUNS=$(RUNS) PEER=$(PEER) SOURCE=$(SOURCE) cargo bench -q --bench nexmark
+
+bench-latency: build
+	@$(WITH_KAFKA) LOAD=$(LOAD) RATE=$(RATE) SECONDS=$(SECONDS) cargo bench -q --bench latency
+
+bench-start: build
+	@$(WITH_KAFKA) cargo bench -q --bench start
+
+bench-checkpoints: build
+	@EVENTS=$(EVENTS) RUNS=$(RUNS) CASES=$(CASES) cargo bench -q --bench checkpoints
+
+bench-micro: packages
+	@cargo bench -q --bench micro
+	@RUNS=$(RUNS) cargo bench -q --bench exchange
 
 bench-limit: build
 	@EVENTS=$(EVENTS) RUNS=$(RUNS) cargo bench -q --bench limit
