@@ -1,4 +1,5 @@
-//! `Consumer`: a librdkafka consumer that is read in batches. With `queue.rs` the only unsafe code of the connector.
+//! `Consumer`: a librdkafka consumer that is read in batches. With `queue.rs`, and one call in `fetch`, the only
+//! unsafe code of the connector.
 
 use super::properties::Properties;
 use super::queue::{Batch, Queue};
