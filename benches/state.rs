@@ -162,6 +162,7 @@ fn operator() -> Result<GroupAggregate> {
         retracts: false,
         update_before: false,
         at_end_only: false,
+        mini_batch: None,
     };
     let mut operator = GroupAggregate::new(&node, input, output)?;
     operator.open(&OpenContext {
