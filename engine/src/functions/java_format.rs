@@ -87,6 +87,22 @@ impl Pattern {
         Ok(Self(items))
     }
 
+    /// Seconds of the longest stretches, counted from 1970-01-01 00:00, in which all times are written alike; `None` if
+    /// there are none.
+    pub fn stretch(&self) -> Option<i64> {
+        let letters = self.0.iter().map(|item| match item {
+            Item::Literal(_) => Some(DAY_SECONDS),
+            Item::Field(letter, _) => match letter {
+                'S' | 'n' | 'A' => None,
+                's' => Some(1),
+                'm' => Some(60),
+                'H' | 'h' | 'k' | 'K' | 'a' => Some(3600),
+                _ => Some(DAY_SECONDS),
+            },
+        });
+        letters.fold(Some(DAY_SECONDS), |shortest, stretch| Some(shortest?.min(stretch?)))
+    }
+
     /// Writes a wall time: seconds since 1970-01-01 00:00, and nanoseconds.
     pub fn write(&self, out: &mut String, seconds: i64, nanos: u32) {
         let days = seconds.div_euclid(DAY_SECONDS);

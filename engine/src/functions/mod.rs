@@ -22,6 +22,7 @@ mod math;
 mod operators;
 mod parse;
 mod patterns;
+mod pick;
 mod regexes;
 mod registry;
 mod replace;
@@ -38,6 +39,7 @@ mod wasm;
 
 pub use cast::{cast_array, cast_expr};
 pub use clock::set_current_watermark;
+pub use pick::{Pick, is_access};
 pub use registry::FunctionRegistry;
 pub use replace::{replace, replace_one};
 pub use scalar::{carry, evaluation_error};

@@ -1,14 +1,16 @@
-//! Java's regular expressions as the `regex` crate wants them, compiled once a batch.
+//! Java's regular expressions as the `regex` crate wants them, compiled once a thread.
 
 use super::scalar::{carry, user};
 use crate::error::Error;
 use datafusion_common::Result;
 use regex::{Regex, RegexBuilder};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Bytes that a compiled pattern may take.
 const MAX_COMPILED_BYTES: usize = 8 << 20;
-/// Patterns kept compiled, where they differ from row to row.
+/// Patterns that a thread keeps compiled.
 const MAX_PATTERNS: usize = 256;
 
 /// Compiles a pattern in the `regex` crate's own syntax.
@@ -19,23 +21,45 @@ pub(super) fn build(pattern: &str) -> Result<Regex> {
     }
 }
 
+thread_local! {
+    /// Patterns that expressions on this thread have used: compiling one costs as much as a batch of rows.
+    static COMPILED: RefCell<HashMap<String, Option<Rc<Regex>>>> = RefCell::default();
+}
+
 /// Java patterns of one argument, compiled when first met. A pattern that Java refuses too is `None`.
 #[derive(Default)]
 pub(super) struct Patterns {
-    known: HashMap<String, Option<Regex>>,
+    last: Option<(String, Option<Rc<Regex>>)>,
 }
 
 impl Patterns {
     /// The pattern, or `None` if it is no pattern at all; a feature that only Java has is an error.
     pub fn get(&mut self, java: &str) -> Result<Option<&Regex>> {
-        if !self.known.contains_key(java) {
-            if self.known.len() >= MAX_PATTERNS {
-                self.known.clear();
-            }
-            self.known.insert(java.to_string(), compile(java)?);
-        }
-        Ok(self.known.get(java).and_then(Option::as_ref))
+        Ok(self.get_told(java)?.0)
     }
+
+    /// The same, and whether it is another one than before.
+    pub fn get_told(&mut self, java: &str) -> Result<(Option<&Regex>, bool)> {
+        let is_new = self.last.as_ref().is_none_or(|(text, _)| text != java);
+        if is_new {
+            self.last = Some((java.to_string(), compiled(java)?));
+        }
+        Ok((self.last.as_ref().and_then(|(_, regex)| regex.as_deref()), is_new))
+    }
+}
+
+fn compiled(java: &str) -> Result<Option<Rc<Regex>>> {
+    COMPILED.with_borrow_mut(|known| {
+        if let Some(regex) = known.get(java) {
+            return Ok(regex.clone());
+        }
+        if known.len() >= MAX_PATTERNS {
+            known.clear();
+        }
+        let regex = compile(java)?.map(Rc::new);
+        known.insert(java.to_string(), regex.clone());
+        Ok(regex)
+    })
 }
 
 fn compile(java: &str) -> Result<Option<Regex>> {

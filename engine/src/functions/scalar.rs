@@ -330,6 +330,29 @@ impl Call<'_> {
         Ok(Arc::new(out.finish()))
     }
 
+    /// Pieces of strings that are there already; `None` is NULL.
+    pub fn pieces<'t>(&self, mut value: impl FnMut(usize) -> Option<&'t str>) -> Result<ArrayRef> {
+        self.try_pieces(|row| Ok(value(row)))
+    }
+
+    /// The same, where it may fail.
+    pub fn try_pieces<'t>(
+        &self,
+        mut value: impl FnMut(usize) -> Result<Option<&'t str>>,
+    ) -> Result<ArrayRef> {
+        let mut out = StringBuilder::with_capacity(self.rows, self.rows * 8);
+        for row in 0..self.rows {
+            let value = value(row)?;
+            if out.values_slice().len() + value.map_or(0, str::len) > MAX_BATCH_BYTES {
+                return user(format!(
+                    "The strings made for one batch of rows are larger than {MAX_BATCH_BYTES} bytes."
+                ));
+            }
+            out.append_option(value);
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
     /// Numbers made row by row.
     pub fn numbers<T: ArrowPrimitiveType>(
         &self,

@@ -3,6 +3,7 @@
 use super::regexes::Patterns;
 use super::scalar::{Call, Function, Kind, Texts, check_size, result, user};
 use arrow::array::*;
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::*;
 use datafusion_common::Result;
 use std::borrow::Cow;
@@ -13,8 +14,8 @@ const I: Kind = Kind::Integer;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("CHAR_LENGTH", &[T], result::int, char_length),
-    Function::new("UPPER", &[T], result::first, |c| map(c, |t, o| o.push_str(&t.to_uppercase()))),
-    Function::new("LOWER", &[T], result::first, |c| map(c, lower)),
+    Function::new("UPPER", &[T], result::first, |c| map_case(c, <[u8]>::make_ascii_uppercase, upper)),
+    Function::new("LOWER", &[T], result::first, |c| map_case(c, <[u8]>::make_ascii_lowercase, lower)),
     Function::new("INITCAP", &[T], result::first, |c| map(c, init_cap)),
     Function::new("REVERSE", &[T], result::text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
     Function::new("LTRIM", &[T, T], result::text, |c| trim(c, true, false)).optional(1),
@@ -61,6 +62,27 @@ fn map(call: &Call<'_>, f: fn(&str, &mut String)) -> Result<ArrayRef> {
         f(t, out);
         Ok(true)
     })
+}
+
+/// LOWER and UPPER. Where all texts are ASCII, which most are, all are changed at once; else each with `f`.
+fn map_case(call: &Call<'_>, ascii: fn(&mut [u8]), f: fn(&str, &mut String)) -> Result<ArrayRef> {
+    let (array, constant) = call.column(0)?;
+    let Some(texts) = array.as_string_opt::<i32>().filter(|_| !constant) else { return map(call, f) };
+    let offsets = texts.value_offsets();
+    let first = offsets.first().copied().unwrap_or(0);
+    let last = offsets.last().copied().unwrap_or(0);
+    let bytes = &texts.value_data()[first as usize..last as usize];
+    if !bytes.is_ascii() {
+        return map(call, f);
+    }
+    let mut bytes = bytes.to_vec();
+    ascii(&mut bytes);
+    let offsets = OffsetBuffer::new(offsets.iter().map(|o| o - first).collect::<Vec<i32>>().into());
+    Ok(Arc::new(StringArray::try_new(offsets, bytes.into(), texts.nulls().cloned())?))
+}
+
+fn upper(t: &str, out: &mut String) {
+    out.push_str(&t.to_uppercase());
 }
 
 fn lower(t: &str, out: &mut String) {
@@ -398,30 +420,33 @@ fn split_index(call: &Call<'_>) -> Result<ArrayRef> {
     let separators = if code { None } else { Some(call.text(1)?) };
     let codes = if code { Some(call.long(1)?) } else { None };
     let mut buffer = [0; 4];
-    call.texts(|row, out| {
-        let (Some(t), Some(at)) = (text.get(row), at.get(row)) else { return Ok(false) };
+    call.pieces(|row| {
+        let (Some(t), Some(at)) = (text.get(row), at.get(row)) else { return None };
         let separator: &str = if let Some(codes) = &codes {
-            match codes.get(row).map(|c| u32::try_from(c).ok().filter(|c| *c <= 255).and_then(char::from_u32))
-            {
-                Some(Some(c)) => c.encode_utf8(&mut buffer),
-                _ => return Ok(false),
-            }
+            let code = codes.get(row).and_then(|c| u32::try_from(c).ok().filter(|c| *c <= 255));
+            code.and_then(char::from_u32)?.encode_utf8(&mut buffer)
         } else {
-            match separators.as_ref().and_then(|s| s.get(row)) {
-                Some(s) => s,
-                None => return Ok(false),
-            }
+            separators.as_ref().and_then(|s| s.get(row))?
         };
         if at < 0 || t.is_empty() {
-            return Ok(false);
+            return None;
         }
-        let part = if separator.is_empty() {
-            t.split_whitespace().nth(index(at))
-        } else {
-            t.split(separator).nth(index(at))
-        };
-        Ok(part.map(|p| out.push_str(p)).is_some())
+        match separator.as_bytes() {
+            [] => t.split_whitespace().nth(index(at)),
+            [byte] => split_at_byte(t, *byte, index(at)),
+            _ => t.split(separator).nth(index(at)),
+        }
     })
+}
+
+/// Part `n` of `text`, whose parts are separated by an ASCII character.
+fn split_at_byte(text: &str, separator: u8, n: usize) -> Option<&str> {
+    let mut ends = memchr::memchr_iter(separator, text.as_bytes());
+    let start = match n.checked_sub(1) {
+        None => 0,
+        Some(before) => ends.nth(before)? + 1,
+    };
+    text.get(start..ends.next().unwrap_or(text.len()))
 }
 
 fn split_type(b: &super::scalar::Binding<'_>) -> Result<Field> {
@@ -547,16 +572,23 @@ fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, pattern) = (call.text(0)?, call.text(1)?);
     let group = if call.len() > 2 { Some(call.long(2)?) } else { None };
     let mut patterns = Patterns::default();
-    call.texts(|row, out| {
-        let (Some(t), Some(p)) = (text.get(row), pattern.get(row)) else { return Ok(false) };
-        let Some(group) = group.as_ref().map_or(Some(0), |g| g.get(row)) else { return Ok(false) };
-        let (Ok(group), Some(r)) = (usize::try_from(group), patterns.get(p)?) else { return Ok(false) };
-        let part = if group == 0 {
-            r.find(t).map(|m| m.as_str())
-        } else {
-            r.captures(t).and_then(|c| c.get(group)).map(|m| m.as_str())
-        };
-        Ok(part.map(|p| out.push_str(p)).is_some())
+    // Where the groups of a match lie, for the pattern that was used last.
+    let mut places: Option<regex::CaptureLocations> = None;
+    call.try_pieces(|row| {
+        let (Some(t), Some(p)) = (text.get(row), pattern.get(row)) else { return Ok(None) };
+        let Some(group) = group.as_ref().map_or(Some(0), |g| g.get(row)) else { return Ok(None) };
+        let Ok(group) = usize::try_from(group) else { return Ok(None) };
+        let (pattern, is_new) = patterns.get_told(p)?;
+        let Some(r) = pattern else { return Ok(None) };
+        if group == 0 {
+            return Ok(r.find(t).map(|m| m.as_str()));
+        }
+        if is_new {
+            places = None;
+        }
+        let places = places.get_or_insert_with(|| r.capture_locations());
+        let found = r.captures_read(places, t).and_then(|_| places.get(group));
+        Ok(found.and_then(|(start, end)| t.get(start..end)))
     })
 }
 

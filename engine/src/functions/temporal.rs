@@ -336,6 +336,29 @@ impl Patterns {
 fn date_format(call: &Call<'_>) -> Result<ArrayRef> {
     let (wall, pattern) = (walls(call, 0)?, call.text(1)?);
     let mut patterns = Patterns::default();
+    if let Some(pattern) = pattern.constant() {
+        // Rows of a stream mostly have the day, the minute of the row before.
+        let pattern = patterns.get(pattern)?;
+        let Some(stretch) = pattern.stretch() else {
+            return call.texts(|row, out| {
+                let Some((seconds, nanos)) = wall(row) else { return Ok(false) };
+                pattern.write(out, seconds, nanos);
+                Ok(true)
+            });
+        };
+        let (mut last, mut text) = (None, String::new());
+        return call.texts(|row, out| {
+            let Some((seconds, nanos)) = wall(row) else { return Ok(false) };
+            let now = Some(seconds.div_euclid(stretch));
+            if now != last {
+                text.clear();
+                pattern.write(&mut text, seconds, nanos);
+                last = now;
+            }
+            out.push_str(&text);
+            Ok(true)
+        });
+    }
     call.texts(|row, out| {
         let Some(pattern) = pattern.get(row) else { return Ok(false) };
         let pattern = patterns.get(pattern)?;

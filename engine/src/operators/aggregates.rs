@@ -81,6 +81,27 @@ impl Aggregates {
         Ok(told)
     }
 
+    /// Whether every row that comes changes a value: rows are counted.
+    pub(super) fn counts_all(&self) -> bool {
+        self.calls.iter().any(|c| {
+            let call = &c.call;
+            call.function == "count" && call.arguments.is_empty() && call.filter.is_none() && !call.distinct
+        })
+    }
+
+    /// Takes the rows of `input` in; for each call, each row's value after it.
+    pub(super) fn advance(
+        &self,
+        into: &mut Accumulators,
+        input: &RecordBatch,
+        groups: &[u32],
+    ) -> Result<Vec<ArrayRef>> {
+        let one = |(call, accumulator): (&Call, &mut Box<dyn Accumulator>)| {
+            accumulator.advance(&call.arguments(input), groups, call.filter(input)?)
+        };
+        self.calls.iter().zip(into).map(one).collect()
+    }
+
     /// Takes the rows of `input` in or back; for each call, each row's value before and after.
     pub(super) fn change(
         &self,

@@ -340,6 +340,16 @@ impl Operator for GroupAggregate {
             self.tell_batch(&input, &counted, out)?;
             return self.store.settle(context.now_ms);
         }
+        let tells_all = self.store.has_ttl() || self.aggregates.counts_all();
+        if tells_all && !self.retracts && !self.update_before && !self.at_end_only {
+            // Each row tells the values after it, and nothing else is told.
+            let accumulators = &mut self.store.payload_mut().accumulators;
+            let values = self.aggregates.advance(accumulators, input.records(), &self.groups)?;
+            let kind = |first: &bool| if *first { RowKind::Insert } else { RowKind::UpdateAfter };
+            let kinds: Vec<RowKind> = counted.first.iter().map(kind).collect();
+            out.emit(ChangeBatch::new(batch(&self.output, [keys, values].concat(), rows)?, kinds))?;
+            return self.store.settle(context.now_ms);
+        }
         let accumulators = &mut self.store.payload_mut().accumulators;
         let changes = Changes { signs: &counted.signs, clears: &counted.clears };
         let values = self.aggregates.change(accumulators, input.records(), &self.groups, changes)?;

@@ -407,6 +407,8 @@ impl Operator for IntervalJoin {
         let (outer, other_outer) = self.join_type.outer(input);
         let (mut told, mut own_gone, mut other_gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut stays = vec![false; rows];
+        // Keys of which nothing may be kept any more.
+        let mut left = Vec::new();
         let mut held = held.into_iter();
         for (row, steps) in plan.of() {
             let own = segment.row(row as usize);
@@ -427,6 +429,7 @@ impl Operator for IntervalJoin {
                         }
                         other_gone.push(other);
                         self.entries.free.push(*entry);
+                        left.push(groups[row as usize]);
                     }
                     Step::Keep(entry) => {
                         self.entries.rows[*entry as usize] = own;
@@ -434,6 +437,7 @@ impl Operator for IntervalJoin {
                         stays[row as usize] = true;
                     }
                     Step::Pass => {
+                        left.push(groups[row as usize]);
                         if outer && !joined {
                             told.push(pair(own, RowRef::NULLS));
                         }
@@ -445,7 +449,11 @@ impl Operator for IntervalJoin {
         self.emit(&told, out)?;
         own_gone.into_iter().for_each(|r| self.sides[input].rows.release(r));
         other_gone.into_iter().for_each(|r| self.sides[1 - input].rows.release(r));
-        self.release(groups);
+        if self.null_time_rows > 0 {
+            // A row without a time has made a key and no step.
+            left = groups;
+        }
+        self.release(left);
         Ok(())
     }
 

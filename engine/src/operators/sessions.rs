@@ -53,6 +53,9 @@ pub(super) struct Assigned {
 impl Assigned {
     /// Indexes of the rows that were taken, and the slot of each, after all merges.
     pub(super) fn resolve(&self) -> (Vec<u32>, Vec<u32>) {
+        if self.into.is_empty() {
+            return self.rows.iter().copied().unzip();
+        }
         let last = |mut slot: u32| {
             while let Some(into) = self.into.get(&slot) {
                 slot = *into;
@@ -149,6 +152,14 @@ impl Sessions {
             let session = slots[slot as usize].session;
             session.start <= time.saturating_add(self.gap) && time <= session.end
         };
+        if let [only] = self.by_key[key as usize][..]
+            && touches(&self.slots, only)
+        {
+            let session = &mut self.slots[only as usize].session;
+            (session.start, session.end) = (start.min(session.start), end.max(session.end));
+            assigned.rows.push((row, only));
+            return true;
+        }
         let slots = &self.slots;
         let first = self.by_key[key as usize].iter().copied().find(|slot| touches(slots, *slot));
         let Some(into) = first else {

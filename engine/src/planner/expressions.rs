@@ -2,6 +2,7 @@
 
 use super::diagnostics::translate;
 use crate::error::Result;
+use crate::functions::Pick;
 use crate::sql::SqlType;
 use crate::sql::data_type::{
     TYPE_KEY, TimeKind, time_attribute, with_time_attribute, without_time_attribute,
@@ -104,6 +105,13 @@ pub(super) fn physical(expr: &Expr, schema: &DFSchema, columns: &[usize]) -> Res
     let built =
         create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
             .map_err(|e| translate(e, &[]))?;
+    let built = built.transform_down(|e| {
+        Ok(match Pick::of(&e, schema.as_arrow()) {
+            Some(pick) => Transformed::yes(Arc::new(pick) as Arc<dyn PhysicalExpr>),
+            None => Transformed::no(e),
+        })
+    });
+    let built = built.map_err(|e| translate(e, &[]))?.data;
     let identity = columns.iter().enumerate().all(|(i, c)| i == *c);
     if identity {
         return Ok(built);

@@ -47,6 +47,29 @@ impl Distinct {
         Ok(pairs)
     }
 
+    /// Takes in those of the rows that count. Which of all rows are the first of their pair.
+    fn take_in(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<BooleanArray> {
+        let Some(selected) = selection(values, filter, self.inner.skips_nulls()) else {
+            let pairs = self.intern(values, groups)?;
+            let new = pairs.iter().zip(groups).map(|(pair, group)| self.put(*pair, *group, 1));
+            return Ok(BooleanArray::from(new.collect::<Vec<_>>()));
+        };
+        let rows = UInt32Array::from_iter_values(selected.set_indices().map(|row| row as u32));
+        let columns = values.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<Vec<_>>>()?;
+        let picked: Vec<u32> = rows.values().iter().map(|row| groups[*row as usize]).collect();
+        let pairs = self.intern(&columns, &picked)?;
+        let mut new = vec![false; groups.len()];
+        for ((pair, group), row) in pairs.iter().zip(&picked).zip(rows.values()) {
+            new[*row as usize] = self.put(*pair, *group, 1);
+        }
+        Ok(BooleanArray::from(new))
+    }
+
     /// Adds `count` of a pair. Whether it was not there before.
     fn put(&mut self, pair: u32, group: u32, count: i64) -> bool {
         let held = &mut self.held[pair as usize];
@@ -110,21 +133,18 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, values: &[ArrayRef], groups: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
-        let kept;
-        let (values, groups) = match selection(values, filter, self.inner.skips_nulls()) {
-            None => (values, groups),
-            Some(selected) => {
-                let rows = UInt32Array::from_iter_values(selected.set_indices().map(|row| row as u32));
-                let columns = values.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<Vec<_>>>()?;
-                let groups: Vec<u32> = rows.values().iter().map(|row| groups[*row as usize]).collect();
-                kept = (columns, groups);
-                (&kept.0[..], &kept.1[..])
-            }
-        };
-        let pairs = self.intern(values, groups)?;
-        let new = pairs.iter().zip(groups).map(|(pair, group)| self.put(*pair, *group, 1));
-        let new = BooleanArray::from(new.collect::<Vec<_>>());
+        let new = self.take_in(values, groups, filter)?;
         self.inner.update(values, groups, Some(&new))
+    }
+
+    fn advance(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<ArrayRef> {
+        let new = self.take_in(values, groups, filter)?;
+        self.inner.advance(values, groups, Some(&new))
     }
 
     fn change(

@@ -57,6 +57,17 @@ pub trait Accumulator: Send {
         filter: Option<&BooleanArray>,
     ) -> Result<(ArrayRef, ArrayRef)>;
 
+    /// Takes rows in one after the other, and tells each row's group's value after it.
+    fn advance(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<ArrayRef> {
+        let changes = Changes { signs: &vec![1; groups.len()], clears: &[] };
+        Ok(self.change(values, groups, changes, filter)?.1)
+    }
+
     /// Takes each row in where its sign is 1, back where it is -1. As `change`, without telling.
     fn apply(
         &mut self,
