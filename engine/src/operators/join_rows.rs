@@ -2,22 +2,28 @@
 //! other side it is joined with.
 
 use super::rows::MAX_BATCH_ROWS;
+use super::segments::{RowRef, Segments};
 use crate::error::{Error, Result};
 use crate::state::{KeyTable, SnapshotKind, StateRows, StateWriter, key_group};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// No slot, or no group.
 pub(super) const NONE: u32 = u32::MAX;
+/// The next slot of one that is not in use.
+const UNUSED: u32 = u32::MAX - 1;
+/// Behind a side's name: the state table of rows as they came.
+const AS_THEY_CAME: &str = "-rows";
 
 /// A snapshot, or one before it, may hold the slot's row.
 const KNOWN: u8 = 1;
 /// The slot has changed since the last snapshot.
 const CHANGED: u8 = 2;
 
-/// Distinct rows in slots; those of one join key are a chain in the order in which they came.
+/// Distinct rows in slots; those of one join key are a chain in the order in which they came. Rows of an inner join are
+/// kept as they came, each in its own slot, until one is taken back: that costs neither a copy nor a look-up.
 pub(super) struct JoinRows {
     name: &'static str,
     schema: SchemaRef,
@@ -41,6 +47,18 @@ pub(super) struct JoinRows {
     /// `KNOWN` and `CHANGED` of each slot, where changes are tracked.
     flags: Vec<u8>,
     gone: Vec<Vec<ArrayRef>>,
+    as_they_came: Option<AsTheyCame>,
+    /// Whether the next snapshot must be full.
+    wants_full: bool,
+}
+
+/// Rows in the batches in which they came, by slot.
+struct AsTheyCame {
+    batches: Segments,
+    rows: Vec<RowRef>,
+    free: Vec<u32>,
+    /// Slots that no snapshot holds yet, where changes are tracked.
+    fresh: Vec<u32>,
 }
 
 impl JoinRows {
@@ -66,13 +84,63 @@ impl JoinRows {
             tracking: false,
             flags: Vec::new(),
             gone: Vec::new(),
+            as_they_came: None,
+            wants_full: false,
         })
     }
 
-    /// Rows that were not written for `ttl_ms` are forgotten (0: never); changes are told apart if `tracking`.
-    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool) {
+    /// Rows that were not written for `ttl_ms` are forgotten (0: never); changes are told apart if `tracking`. Nobody
+    /// asks for associations if `inner`.
+    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool, inner: bool) {
         self.ttl_ms = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
         self.tracking = tracking;
+        self.as_they_came = (inner && ttl_ms == 0).then(|| AsTheyCame {
+            batches: Segments::new(Arc::clone(&self.schema)),
+            rows: Vec::new(),
+            free: Vec::new(),
+            fresh: Vec::new(),
+        });
+    }
+
+    /// Columns as a batch of rows.
+    fn records(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let fields = self.state_schema().fields()[..columns.len()].to_vec();
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    }
+
+    /// The slots in use, key by key, with their groups.
+    fn chains(&self) -> Vec<(u32, u32)> {
+        let mut slots = Vec::new();
+        for group in 0..self.heads.len() as u32 {
+            self.walk(group, 0, |slot| slots.push((slot, group)));
+        }
+        slots
+    }
+
+    /// From here on the rows are distinct, with counts: some are going to be taken back.
+    pub(super) fn make_distinct(&mut self) -> Result<()> {
+        if self.as_they_came.is_none() {
+            return Ok(());
+        }
+        let chains = self.chains();
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let Some(AsTheyCame { batches, rows, .. }) = self.as_they_came.take() else { return Ok(()) };
+        self.next.clear();
+        self.heads.fill(NONE);
+        self.tails.fill(NONE);
+        // What snapshots hold of them is of another form.
+        self.wants_full = true;
+        let mut slots = Vec::new();
+        for part in chains.chunks(MAX_BATCH_ROWS) {
+            let refs: Vec<RowRef> = part.iter().map(|(slot, _)| rows[*slot as usize]).collect();
+            let records = self.records(batches.take(&refs, &all)?, refs.len())?;
+            self.slots(&records, &mut slots)?;
+            for (slot, (_, group)) in slots.iter().zip(part) {
+                self.add(*slot, *group, 0, 0);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -99,6 +167,20 @@ impl JoinRows {
 
     /// The slot of each row, in use or not. What is not added by then is to be given back with `release`.
     pub(super) fn slots(&mut self, records: &RecordBatch, slots: &mut Vec<u32>) -> Result<()> {
+        if let Some(came) = &mut self.as_they_came {
+            let segment = came.batches.add(records.clone());
+            slots.clear();
+            for row in 0..records.num_rows() {
+                let slot = came.free.pop().unwrap_or_else(|| {
+                    came.rows.push(RowRef::NULLS);
+                    came.rows.len() as u32 - 1
+                });
+                came.rows[slot as usize] = segment.row(row);
+                slots.push(slot);
+            }
+            self.next.resize(came.rows.len(), UNUSED);
+            return Ok(());
+        }
         self.rows.intern(records.columns(), records.num_rows(), slots)?;
         let all = self.rows.slots();
         if all > self.counts.len() {
@@ -134,6 +216,13 @@ impl JoinRows {
     /// The row came once more; it is joined with `associations` rows.
     pub(super) fn add(&mut self, slot: u32, group: u32, associations: u32, now_ms: i64) {
         let at = slot as usize;
+        if let Some(came) = &mut self.as_they_came {
+            if self.tracking {
+                came.fresh.push(slot);
+            }
+            self.chain(slot, group);
+            return;
+        }
         if self.counts[at] > 0 && self.expired(slot, now_ms) {
             self.counts[at] = 0;
             self.unlink(slot);
@@ -161,10 +250,15 @@ impl JoinRows {
     }
 
     fn link(&mut self, slot: u32, group: u32) {
-        let (at, key) = (slot as usize, group as usize);
-        self.group_of[at] = group;
-        self.next[at] = NONE;
-        self.previous[at] = self.tails[key];
+        self.group_of[slot as usize] = group;
+        self.previous[slot as usize] = self.tails[group as usize];
+        self.chain(slot, group);
+    }
+
+    /// Puts the slot at the end of its join key's chain.
+    fn chain(&mut self, slot: u32, group: u32) {
+        let key = group as usize;
+        self.next[slot as usize] = NONE;
         match self.tails[key] {
             NONE => self.heads[key] = slot,
             tail => self.next[tail as usize] = slot,
@@ -187,6 +281,13 @@ impl JoinRows {
 
     /// Gives back those of `slots` that are not in use.
     pub(super) fn release(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<()> {
+        if let Some(came) = &mut self.as_they_came {
+            for slot in slots.into_iter().filter(|s| self.next[*s as usize] == UNUSED) {
+                came.batches.release(came.rows[slot as usize]);
+                came.free.push(slot);
+            }
+            return Ok(());
+        }
         let mut unused: Vec<u32> = slots.into_iter().filter(|s| self.counts[*s as usize] == 0).collect();
         unused.sort_unstable();
         unused.dedup();
@@ -216,12 +317,12 @@ impl JoinRows {
 
     /// How often the row has come.
     pub(super) fn count(&self, slot: u32) -> u32 {
-        self.counts[slot as usize]
+        if self.as_they_came.is_some() { 1 } else { self.counts[slot as usize] }
     }
 
     /// How many rows of the other side it is joined with.
     pub(super) fn associations(&self, slot: u32) -> u32 {
-        self.associations[slot as usize]
+        self.associations.get(slot as usize).copied().unwrap_or(0)
     }
 
     pub(super) fn set_associations(&mut self, slot: u32, associations: u32, now_ms: i64) {
@@ -231,7 +332,13 @@ impl JoinRows {
 
     /// Columns `columns` of the rows in `slots`.
     pub(super) fn take(&self, slots: &[u32], columns: &[usize]) -> Result<Vec<ArrayRef>> {
-        self.rows.columns(slots, columns)
+        match &self.as_they_came {
+            Some(came) => {
+                let rows: Vec<RowRef> = slots.iter().map(|s| came.rows[*s as usize]).collect();
+                came.batches.take(&rows, columns)
+            }
+            None => self.rows.columns(slots, columns),
+        }
     }
 
     /// Forgets the rows whose time is over, and gives the join keys that may have lost their last.
@@ -255,7 +362,9 @@ impl JoinRows {
 
     /// Bytes held, estimated.
     pub(super) fn size(&self) -> usize {
-        self.rows.size()
+        let came = self.as_they_came.as_ref();
+        came.map_or(0, |c| c.batches.size() + c.rows.len() * (size_of::<RowRef>() + size_of::<u32>()))
+            + self.rows.size()
             + self.counts.capacity() * 20
             + self.heads.capacity() * 8
             + self.written_ms.capacity() * 8
@@ -277,10 +386,29 @@ impl JoinRows {
     /// Gives all rows, or those that have changed.
     pub(super) fn snapshot(&mut self, out: &mut StateWriter, max_parallelism: usize) -> Result<()> {
         let schema = self.state_schema();
-        if !self.tracking {
+        if !self.tracking || std::mem::take(&mut self.wants_full) {
             out.full();
         }
         let full = out.kind() == SnapshotKind::Full;
+        if let Some(came) = &mut self.as_they_came {
+            let fresh = std::mem::take(&mut came.fresh);
+            let wanted = if full { self.chains().into_iter().map(|(slot, _)| slot).collect() } else { fresh };
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            for slots in wanted.chunks(MAX_BATCH_ROWS) {
+                let column = |value| Arc::new(Int64Array::from(vec![value; slots.len()])) as ArrayRef;
+                let kept = [column(1), column(0), column(0)];
+                let table = format!("{}{AS_THEY_CAME}", self.name);
+                self.write(
+                    out,
+                    (table.as_str(), &schema),
+                    self.take(slots, &all)?,
+                    kept,
+                    false,
+                    max_parallelism,
+                )?;
+            }
+            return Ok(());
+        }
         let gone = std::mem::take(&mut self.gone);
         if !full {
             for columns in gone {
@@ -288,7 +416,7 @@ impl JoinRows {
                 let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; rows]));
                 self.write(
                     out,
-                    &schema,
+                    (self.name, &schema),
                     columns,
                     [zeros.clone(), zeros.clone(), zeros],
                     true,
@@ -310,7 +438,7 @@ impl JoinRows {
                 column(&|s| i64::from(self.associations[s])),
                 column(&|s| self.written_ms.get(s).copied().unwrap_or(0)),
             ];
-            self.write(out, &schema, self.rows.keys(slots)?, kept, false, max_parallelism)?;
+            self.write(out, (self.name, &schema), self.rows.keys(slots)?, kept, false, max_parallelism)?;
         }
         for slot in wanted {
             if let Some(flags) = self.flags.get_mut(slot as usize) {
@@ -323,7 +451,7 @@ impl JoinRows {
     fn write(
         &self,
         out: &mut StateWriter,
-        schema: &SchemaRef,
+        (table, schema): (&str, &SchemaRef),
         columns: Vec<ArrayRef>,
         kept: [ArrayRef; 3],
         deleted: bool,
@@ -340,12 +468,17 @@ impl JoinRows {
         };
         let columns = columns.into_iter().chain(kept).collect();
         out.rows(StateRows {
-            table: self.name.to_string(),
+            table: table.to_string(),
             key_groups,
             rows: RecordBatch::try_new(Arc::clone(schema), columns)?,
             deleted: deleted.then(|| BooleanBuffer::new_set(rows)),
         });
         Ok(())
+    }
+
+    /// Whether the rows of a snapshot are of this side.
+    pub(super) fn owns(&self, table: &str) -> bool {
+        table.strip_prefix(self.name).is_some_and(|rest| rest.is_empty() || rest == AS_THEY_CAME)
     }
 
     /// Takes back rows of a snapshot, whose join keys `groups` gives to key columns.
@@ -376,15 +509,25 @@ impl JoinRows {
         self.resize_groups(groups.iter().map(|g| *g as usize + 1).max().unwrap_or(0));
         let number = |i: usize| columns[width + i].as_primitive::<Int64Type>();
         let (counts, associations, written) = (number(0), number(1), number(2));
-        let fields: Vec<Field> =
-            self.state_schema().fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
-        let records = RecordBatch::try_new_with_options(
-            Arc::new(Schema::new(fields)),
-            own,
-            &arrow::array::RecordBatchOptions::new().with_row_count(Some(rows)),
-        )?;
+        let records = self.records(own, rows)?;
+        let as_they_came = state.table != self.name;
+        if !as_they_came {
+            self.make_distinct()?;
+        }
         let mut slots = Vec::new();
         self.slots(&records, &mut slots)?;
+        if as_they_came {
+            // Each is a row more, and none is ever written again.
+            for (slot, group) in slots.iter().zip(&groups) {
+                self.add(*slot, *group, 0, 0);
+            }
+            if let Some(came) = &mut self.as_they_came {
+                came.fresh.clear();
+            } else {
+                self.wants_full = true;
+            }
+            return Ok(());
+        }
         for (row, slot) in slots.iter().enumerate() {
             let at = *slot as usize;
             let deleted = state.deleted.as_ref().is_some_and(|d| d.value(row));

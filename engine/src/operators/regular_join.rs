@@ -377,7 +377,8 @@ impl Told<'_> {
 impl Operator for RegularJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         for (side, own) in self.sides.iter_mut().zip(self.ttl_ms) {
-            side.open(own.unwrap_or(context.state_ttl_ms), context.checkpointing);
+            let inner = self.join_type == JoinType::Inner;
+            side.open(own.unwrap_or(context.state_ttl_ms), context.checkpointing, inner);
         }
         self.max_parallelism = context.max_parallelism;
         Ok(())
@@ -385,7 +386,7 @@ impl Operator for RegularJoin {
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
         while let Some(rows) = state.next_rows()? {
-            let Some(side) = ["left", "right"].iter().position(|name| *name == rows.table) else {
+            let Some(side) = self.sides.iter().position(|side| side.owns(&rows.table)) else {
                 return Err(Error::internal(format!("A join has no state '{}'.", rows.table)));
             };
             let keys = &mut self.keys;
@@ -431,6 +432,9 @@ impl Operator for RegularJoin {
         let interned = groups.clone();
         if let Some(without) = self.unmatchable(input, &records) {
             groups.iter_mut().enumerate().filter(|(row, _)| without.value(*row)).for_each(|(_, g)| *g = NONE);
+        }
+        if input_batch.kinds().is_some_and(|kinds| kinds.iter().any(|k| !k.is_addition())) {
+            self.sides[input].make_distinct()?;
         }
         let mut slots = std::mem::take(&mut self.slots);
         self.sides[input].slots(&records, &mut slots)?;

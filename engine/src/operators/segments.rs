@@ -92,19 +92,27 @@ impl Segments {
 
     /// Whether so many rows are kept only for their batches' sake that `compact` is worth its while.
     pub(super) fn is_sparse(&self) -> bool {
-        self.held_rows > SPARSE_ROWS + 2 * self.live_rows
+        self.held_rows > SPARSE_ROWS + self.live_rows + self.live_rows / 2
     }
 
-    /// Moves the rows that are needed, `rows`, to new batches, and makes `rows` tell where they are now.
+    /// Moves rows that are needed out of batches with few of them to new batches. `rows` are all that are needed; those
+    /// that are moved tell where they are now.
     pub(super) fn compact<'a>(&mut self, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
-        let mut moved = Self::new(self.schema.clone());
-        let mut rows = rows.collect::<Vec<_>>();
+        let is_sparse = |(batch, live): (&Option<RecordBatch>, &u32)| {
+            batch.as_ref().is_some_and(|b| *live as usize * 3 < b.num_rows() * 2)
+        };
+        let sparse: Vec<bool> = self.batches.iter().zip(&self.live).map(is_sparse).collect();
+        let mut rows: Vec<&mut RowRef> =
+            rows.filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
+        // Batch by batch, so that the first are gone before the last are moved.
+        rows.sort_unstable_by_key(|row| (row.segment, row.row));
         for part in rows.chunks_mut(MAX_BATCH_ROWS) {
             let old: Vec<RowRef> = part.iter().map(|row| **row).collect();
-            let segment = moved.add(self.rows(&old)?);
+            let moved = self.rows(&old)?;
+            let segment = self.add(moved);
             part.iter_mut().enumerate().for_each(|(at, row)| **row = segment.row(at));
+            old.into_iter().for_each(|row| self.release(row));
         }
-        *self = moved;
         Ok(())
     }
 

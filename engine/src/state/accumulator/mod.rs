@@ -146,7 +146,7 @@ pub fn accumulator(
     // MIN and MAX are the same over distinct values, unless values come and go.
     let distinct = call.distinct && (retracts || !matches!(&*call.function, "min" | "max"));
     let inner = plain(call, argument_types, retracts)?;
-    Ok(if distinct { Box::new(distinct::Distinct::new(inner, argument_types)?) } else { inner })
+    Ok(if distinct { Box::new(distinct::Distinct::new(inner, argument_types, retracts)?) } else { inner })
 }
 
 fn plain(call: &AggregateCall, arguments: &[DataType], retracts: bool) -> Result<Box<dyn Accumulator>> {
