@@ -1,6 +1,7 @@
 //! `StreamPlan`: the graph of operators, with all that the runtime needs to build them.
 
 use super::ordered::{DeduplicateNode, OverNode, SortNode, TopNNode, WindowTopNNode};
+use super::pattern::MatchRecognizeNode;
 use super::{ChangelogMode, Partitioning};
 use crate::connector::{Sink, Source};
 use crate::time::WindowSpec;
@@ -95,6 +96,8 @@ pub enum NodeKind {
     Sort(SortNode),
     /// Functions over the neighbours of each row (OVER).
     Over(OverNode),
+    /// Rows that follow each other as a pattern says (MATCH_RECOGNIZE).
+    MatchRecognize(MatchRecognizeNode),
     /// Updates by key to a changelog with whole rows.
     ChangelogNormalize(ChangelogNormalizeNode),
     /// Leaves `-U` out, or makes it `-D`, for who goes by key.

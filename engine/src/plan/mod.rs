@@ -4,6 +4,7 @@ mod changelog;
 mod graph;
 mod ordered;
 mod partitioning;
+mod pattern;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
@@ -18,3 +19,6 @@ pub use ordered::{
     TopNStrategy, WindowTopNNode,
 };
 pub use partitioning::Partitioning;
+pub use pattern::{
+    AfterMatchSkip, MatchExpressions, MatchRecognizeNode, MatchValue, PatternVariable, Quantifier,
+};

@@ -1,7 +1,7 @@
 //! Plans as text, in Flink's form.
 
 use super::Planned;
-use super::nodes::Window;
+use super::nodes::{Match, Window};
 use crate::plan::{NodeId, NodeKind, StreamNode, StreamPlan};
 use crate::time::WindowSpec;
 use datafusion_expr::LogicalPlan;
@@ -29,6 +29,7 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::WindowTopN(_) => "WindowRank",
         NodeKind::Sort(_) => "Sort",
         NodeKind::Over(_) => "OverAggregate",
+        NodeKind::MatchRecognize(_) => "Match",
         NodeKind::ChangelogNormalize(_) => "ChangelogNormalize",
         NodeKind::DropUpdateBefore(_) => "DropUpdateBefore",
         NodeKind::UpsertMaterialize(_) => "SinkUpsertMaterialize",
@@ -164,7 +165,14 @@ fn write_logical(plan: &LogicalPlan, depth: usize, out: &mut String) {
                 let columns = format!("time_col=[{}]", w.columns[0].name);
                 format!("LogicalTableFunctionScan(window=[{}])", window(&w.spec, &columns))
             }
-            None => e.node.name().to_string(),
+            None => match e.node.as_any().downcast_ref::<Match>() {
+                Some(m) => {
+                    let keys: Vec<&str> = m.partition.iter().map(|c| c.name.as_str()).collect();
+                    let pattern: Vec<&str> = m.pattern.iter().map(|(name, _)| name.as_str()).collect();
+                    format!("LogicalMatch(partition=[{}], pattern=[{}])", keys.join(", "), pattern.join(" "))
+                }
+                None => e.node.name().to_string(),
+            },
         },
         other => other.display().to_string(),
     };
@@ -240,11 +248,11 @@ pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
         .iter()
         .filter_map(|node| {
             let what = grows(node)?;
-            Some(format!(
-                "{} (id={}): {what}; 'table.exec.state.ttl' bounds it.",
-                label(&node.kind),
-                node.operator_id.0
-            ))
+            let bound = match &node.kind {
+                NodeKind::MatchRecognize(_) => "WITHIN INTERVAL '…' behind PATTERN (…)",
+                _ => "'table.exec.state.ttl'",
+            };
+            Some(format!("{} (id={}): {what}; {bound} bounds it.", label(&node.kind), node.operator_id.0))
         })
         .collect()
 }
@@ -266,6 +274,7 @@ fn grows(node: &StreamNode) -> Option<&'static str> {
             Some("state grows with every new value")
         }
         NodeKind::RegularJoin(_) => Some("state grows with every new row"),
+        NodeKind::MatchRecognize(n) if n.within_ms == 0 => Some("matches on their way are never given up"),
         _ => None,
     }
 }

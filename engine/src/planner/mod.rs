@@ -11,6 +11,7 @@ mod expressions;
 mod glue_keys;
 mod insert;
 mod lower;
+mod match_recognize;
 mod nodes;
 mod relations;
 mod resolver;

@@ -1,4 +1,4 @@
-//! What stands in FROM beyond plain tables: windowing table functions and OPTIONS hints. And our types in casts.
+//! What stands in FROM beyond plain tables: windowing table functions, MATCH_RECOGNIZE and OPTIONS hints. And our types in casts.
 
 use super::diagnostics::{carry, span};
 use super::nodes::{Unnest, Versioned, Window, WindowColumns, element_fields};
@@ -8,6 +8,7 @@ use crate::sql::SqlType;
 use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, FieldRef};
 use catalog::Options;
+use chrono_tz::Tz;
 use datafusion_common::{Column, DFSchema, DataFusionError, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner,
@@ -20,16 +21,17 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Plans table functions, and tables with hints.
-#[derive(Debug, Default)]
+/// Plans table functions, MATCH_RECOGNIZE, and tables with hints.
+#[derive(Debug)]
 pub(super) struct Relations {
     hints: HashMap<Location, Options>,
+    zone: Tz,
 }
 
 impl Relations {
-    /// With the OPTIONS hints of a query, by the place of the table name's last part.
-    pub fn with_hints(hints: HashMap<Location, Options>) -> Self {
-        Self { hints }
+    /// With the OPTIONS hints of a query, by the place of the table name's last part. `zone` is the session's.
+    pub fn new(hints: HashMap<Location, Options>, zone: Tz) -> Self {
+        Self { hints, zone }
     }
 
     fn hint(&self, name: &ast::ObjectName) -> Option<&Options> {
@@ -92,6 +94,11 @@ impl RelationPlanner for Relations {
             }
             TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 let plan = unnest(array_exprs, with_ordinality, context)?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            TableFactor::MatchRecognize { ref alias, .. } => {
+                let alias = alias.clone();
+                let plan = super::match_recognize::plan(relation, self.zone, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             TableFactor::Table { name, alias, args: None, .. } if self.hint(&name).is_some() => {

@@ -61,7 +61,7 @@ impl<'a> Resolver<'a> {
             expr_planners,
             functions,
             group_windows: group_window_functions().into_iter().map(|f| (f.name().to_string(), f)).collect(),
-            relation_planners: vec![Arc::new(Relations::default())],
+            relation_planners: vec![Arc::new(Relations::new(HashMap::new(), context.config.zone()))],
             type_planner: Arc::new(super::relations::Types),
             options,
             scope: None,
@@ -84,7 +84,7 @@ impl<'a> Resolver<'a> {
         for (place, options) in hints {
             tables.insert(*place, options.clone());
         }
-        resolver.relation_planners = vec![Arc::new(Relations::with_hints(tables))];
+        resolver.relation_planners = vec![Arc::new(Relations::new(tables, context.config.zone()))];
         Ok(resolver)
     }
 

@@ -1,5 +1,6 @@
 //! Plans, types and error texts, over tables in memory and connectors that never run.
 
+mod match_recognize;
 mod support;
 
 use expect_test::{Expect, expect};

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
     Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit,
-    MiniBatch, OpenContext, Operator, RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest,
+    MatchRecognize, MiniBatch, OpenContext, Operator, RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest,
     UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
@@ -67,6 +67,7 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::Sort(n) => Box::new(Sort::new(n, input()?, output)?),
         NodeKind::DropUpdateBefore(n) => Box::new(DropUpdateBefore::new(n)),
         NodeKind::Over(n) => over(n, input()?, output)?,
+        NodeKind::MatchRecognize(n) => Box::new(MatchRecognize::new(n, input()?, output)?),
         NodeKind::ChangelogNormalize(n) => {
             Box::new(ChangelogNormalize::new(n, input()?, output, node.changelog.update_before)?)
         }

@@ -513,10 +513,14 @@ impl VisitorMut for Check<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::MatchRecognize { table, .. } = factor {
+            unwrap_subquery(table);
+        }
         if let TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
         | TableFactor::TableFunction { alias: Some(alias), .. }
-        | TableFactor::Function { alias: Some(alias), .. } = &*factor
+        | TableFactor::Function { alias: Some(alias), .. }
+        | TableFactor::MatchRecognize { alias: Some(alias), .. } = &*factor
         {
             self.alias(&alias.name)?;
         }
@@ -561,6 +565,19 @@ impl VisitorMut for Check<'_> {
             Expr::Convert { .. } => Self::refuse("CONVERT", "Write CAST(value AS type)."),
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// The subquery before MATCH_RECOGNIZE, which the token pass has put in a call.
+fn unwrap_subquery(table: &mut TableFactor) {
+    let TableFactor::Table { name, alias: None, args: Some(args), .. } = table else { return };
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Subquery(subquery)))] = &args.args[..]
+    else {
+        return;
+    };
+    if matches!(&name.0[..], [part] if part.as_ident().is_some_and(|n| n.value == super::tokens::SUBQUERY)) {
+        let subquery = subquery.clone();
+        *table = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
     }
 }
 

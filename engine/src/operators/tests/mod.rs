@@ -1,6 +1,7 @@
 //! Tests that need several operators' worth of space; each file is named after what it tests.
 
 mod group_aggregate;
+mod match_recognize;
 mod ordered;
 mod regular_join;
 mod simple;

@@ -6,6 +6,7 @@ mod expand;
 mod identity;
 mod interval_join;
 mod join;
+mod match_recognize;
 mod over;
 mod prune;
 mod rank;
@@ -21,7 +22,7 @@ mod window_join;
 pub(super) use sink::SinkTarget;
 
 use super::expressions::physical_column;
-use super::nodes::{Expand, Unnest, Versioned, Window};
+use super::nodes::{Expand, Match, Unnest, Versioned, Window};
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
 use crate::plan::{
@@ -141,6 +142,8 @@ impl<'a> Graph<'a> {
                     self.expand(expand)
                 } else if let Some(unnest) = node.downcast_ref::<Unnest>() {
                     self.unnest(unnest)
+                } else if let Some(found) = node.downcast_ref::<Match>() {
+                    self.match_recognize(found)
                 } else if let Some(versioned) = node.downcast_ref::<Versioned>() {
                     self.lower(&versioned.input, names)
                 } else {

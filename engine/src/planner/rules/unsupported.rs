@@ -148,9 +148,6 @@ impl Visitor for Check {
                 at,
             ),
             TableFactor::Function { .. } => refuse("LATERAL TABLE", "There is no replacement yet.", at),
-            TableFactor::MatchRecognize { .. } => {
-                refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at)
-            }
             TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
                 refuse("PIVOT", "Aggregate with FILTER (WHERE …) instead.", at)
             }
@@ -170,6 +167,7 @@ impl Visitor for Check {
             TableFactor::Table { .. }
             | TableFactor::TableFunction { .. }
             | TableFactor::UNNEST { .. }
+            | TableFactor::MatchRecognize { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             _ => {
