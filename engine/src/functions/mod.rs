@@ -11,9 +11,11 @@ mod clock;
 mod codecs;
 mod collections;
 mod common;
+mod comparison;
 mod conditional;
 pub mod decimal;
 pub mod field;
+mod java_double;
 mod java_format;
 mod json;
 mod json_build;
@@ -38,8 +40,9 @@ mod wasm;
 
 pub use cast::{cast_array, cast_expr};
 pub use clock::set_current_watermark;
+pub use comparison::as_java;
 pub use registry::FunctionRegistry;
-pub use replace::{replace, replace_one};
+pub use replace::{replace, replace_one, type_text_expr};
 pub use scalar::{carry, evaluation_error};
 pub(crate) use wasm::WasmFunction;
 
@@ -50,6 +53,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         clock::FUNCTIONS,
         codecs::FUNCTIONS,
         collections::FUNCTIONS,
+        comparison::FUNCTIONS,
         conditional::FUNCTIONS,
         json::FUNCTIONS,
         json_build::FUNCTIONS,

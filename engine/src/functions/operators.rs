@@ -51,11 +51,12 @@ pub(super) fn shape(t: &DataType) -> Option<Shape> {
 }
 
 /// The number type that both become, if there is one: the wider integer, a DECIMAL for both, FLOAT beside
-/// integers, DOUBLE beside anything else approximate.
+/// integers, DOUBLE beside anything else approximate, but of FLOAT and DOUBLE the first, as in Flink.
 pub(super) fn common_number(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     Some(match (a, b) {
         (D::Null, t) | (t, D::Null) => t.clone(),
+        (D::Float32, D::Float64) => D::Float32,
         (D::Float64, t) | (t, D::Float64) if t.is_numeric() => D::Float64,
         (D::Float32, D::Decimal128(..)) | (D::Decimal128(..), D::Float32) => D::Float64,
         (D::Float32, t) | (t, D::Float32) if t.is_numeric() => D::Float32,
@@ -177,7 +178,15 @@ fn eval(call: &Call<'_>, op: Op) -> Result<ArrayRef> {
 }
 
 fn to(array: &ArrayRef, t: &DataType) -> Result<ArrayRef> {
-    if array.data_type() == t { Ok(Arc::clone(array)) } else { Ok(cast(array, t)?) }
+    Ok(match (array.data_type(), t) {
+        (from, to) if from == to => Arc::clone(array),
+        // Arrow's own cast rounds twice.
+        (DataType::Decimal128(_, scale), DataType::Float64) => {
+            let decimals = array.as_primitive::<Decimal128Type>();
+            Arc::new(decimals.unary::<_, Float64Type>(|v| super::cast::decimal_to_double(v, *scale)))
+        }
+        _ => cast(array, t)?,
+    })
 }
 
 /// Division as in Java: towards zero, wrapping, and an error for zero.

@@ -1,7 +1,8 @@
 //! Functions of strings.
 
+use super::field::Length;
 use super::regexes::Patterns;
-use super::scalar::{Call, Function, Kind, Texts, check_size, result, user};
+use super::scalar::{Binding, Call, Function, Kind, Texts, check_size, result, user};
 use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion_common::Result;
@@ -16,16 +17,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("UPPER", &[T], result::first, |c| map(c, |t, o| o.push_str(&t.to_uppercase()))),
     Function::new("LOWER", &[T], result::first, |c| map(c, lower)),
     Function::new("INITCAP", &[T], result::first, |c| map(c, init_cap)),
-    Function::new("REVERSE", &[T], result::text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
-    Function::new("LTRIM", &[T, T], result::text, |c| trim(c, true, false)).optional(1),
-    Function::new("RTRIM", &[T, T], result::text, |c| trim(c, false, true)).optional(1),
+    Function::new("REVERSE", &[T], result::nullable_text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
+    Function::new("LTRIM", &[T, T], result::part, |c| trim(c, true, false)).optional(1),
+    Function::new("RTRIM", &[T, T], result::part, |c| trim(c, false, true)).optional(1),
     // What TRIM(BOTH … FROM …) is bound to.
-    Function::new("btrim", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
-    Function::new("TRIM", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
-    Function::new("SUBSTRING", &[T, I, I], result::nullable_text, substring).optional(1),
-    Function::new("LEFT", &[T, I], result::text, left),
-    Function::new("RIGHT", &[T, I], result::text, right),
-    Function::new("OVERLAY", &[T, T, I, I], result::text, overlay).optional(1),
+    Function::new("btrim", &[T, T], result::part, |c| trim(c, true, true)).optional(1),
+    Function::new("TRIM", &[T, T], result::part, |c| trim(c, true, true)).optional(1),
+    Function::new("SUBSTRING", &[T, I, I], result::nullable_part, substring).optional(1),
+    Function::new("LEFT", &[T, I], result::nullable_part, left),
+    Function::new("RIGHT", &[T, I], result::nullable_part, right),
+    Function::new("OVERLAY", &[T, T, I, I], overlay_type, overlay).optional(1),
     Function::new("REPEAT", &[T, I], result::text, repeat),
     Function::new("REPLACE", &[T, T, T], result::text, replace),
     Function::new("LPAD", &[T, I, T], result::nullable_text, |c| pad(c, true)),
@@ -33,15 +34,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("INSTR", &[T, T, I, I], result::int, instr).optional(2),
     Function::new("LOCATE", &[T, T, I], result::int, locate).optional(1),
     Function::new("ASCII", &[T], result::int, ascii),
-    Function::new("CHR", &[I], result::text, chr),
+    Function::new("CHR", &[I], result::nullable_text, chr),
     Function::new("CONCAT", &[T], result::text, concat).variadic(),
-    Function::new(
-        "CONCAT_WS",
-        &[T, T],
-        |b| Ok(Field::new("", DataType::Utf8, b.fields[0].is_nullable())),
-        concat_ws,
-    )
-    .variadic(),
+    Function::new("CONCAT_WS", &[T, T], result::text, concat_ws).optional(1).variadic(),
     Function::new("SPLIT_INDEX", &[T, Kind::TextOrInteger, I], result::nullable_text, split_index),
     Function::new("SPLIT", &[T, T], split_type, split),
     Function::new("STR_TO_MAP", &[T, T, T], str_to_map_type, str_to_map).optional(2),
@@ -179,6 +174,18 @@ fn right(call: &Call<'_>) -> Result<ArrayRef> {
         out.push_str(slice(t, from, usize::MAX));
         Ok(true)
     })
+}
+
+fn overlay_type(b: &Binding<'_>) -> Result<Field> {
+    let of = |i| match b.text_length(i) {
+        Length::Unlimited => None,
+        Length::AtMost(n) | Length::Exactly(n) => Some(n),
+    };
+    let length = match (of(0), of(1)) {
+        (Some(a), Some(b)) => Length::AtMost(a + b),
+        _ => Length::Unlimited,
+    };
+    Ok(b.text(length, b.nullable()))
 }
 
 fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
@@ -416,7 +423,7 @@ fn split_index(call: &Call<'_>) -> Result<ArrayRef> {
             return Ok(false);
         }
         let part = if separator.is_empty() {
-            t.split_whitespace().nth(index(at))
+            t.split(char::is_whitespace).nth(index(at))
         } else {
             t.split(separator).nth(index(at))
         };
@@ -496,15 +503,33 @@ fn str_to_map(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
+/// As Java's `String.split`: empty parts at the end are dropped where there is no limit (0).
 fn split_regex<'t>(patterns: &mut Patterns, t: &'t str, by: &str, limit: usize) -> Result<Vec<&'t str>> {
     let plain = !by.is_empty() && !by.contains(|c: char| "\\^$.|?*+()[]{}".contains(c));
-    if plain {
-        return Ok(if limit > 0 { t.splitn(limit, by).collect() } else { t.split(by).collect() });
+    let mut parts: Vec<&str> = if plain {
+        if limit > 0 { t.splitn(limit, by).collect() } else { t.split(by).collect() }
+    } else {
+        let Some(r) = patterns.get(by)? else {
+            return user(format!("STR_TO_MAP: '{by}' is no regular expression."));
+        };
+        let (mut parts, mut last) = (Vec::new(), 0);
+        for found in r.find_iter(t) {
+            // Nothing before the first character is no part.
+            if found.end() > 0 && (limit == 0 || parts.len() + 1 < limit) {
+                parts.push(&t[last..found.start()]);
+                last = found.end();
+            }
+        }
+        parts.push(&t[last..]);
+        parts
+    };
+    while limit == 0 && parts.len() > 1 && parts.last().is_some_and(|p| p.is_empty()) {
+        parts.pop();
     }
-    match patterns.get(by)? {
-        Some(r) => Ok(if limit > 0 { r.splitn(t, limit).collect() } else { r.split(t).collect() }),
-        None => user(format!("STR_TO_MAP: '{by}' is no regular expression.")),
+    if limit == 0 && parts == [""] && !t.is_empty() {
+        parts.clear();
     }
+    Ok(parts)
 }
 
 fn regexp(call: &Call<'_>) -> Result<ArrayRef> {
@@ -515,10 +540,8 @@ fn regexp(call: &Call<'_>) -> Result<ArrayRef> {
         if p.is_empty() {
             return Ok(Some(false));
         }
-        match patterns.get(p)? {
-            Some(r) => Ok(Some(r.is_match(t))),
-            None => user(format!("REGEXP: '{p}' is no regular expression.")),
-        }
+        // As in Flink, a pattern that is none matches nothing.
+        Ok(Some(patterns.get(p)?.is_some_and(|r| r.is_match(t))))
     })
 }
 

@@ -1,6 +1,7 @@
 //! `Session`: the façade for shell, server and tests. One statement in, one outcome out.
 
 mod alter;
+mod catalogs;
 mod describe;
 mod functions;
 mod jobs;
@@ -78,6 +79,7 @@ impl Session {
             Statement::CreateFunction(create) => functions::create(self, &create),
             Statement::DropFunction(drop) => functions::drop(self, &drop),
             Statement::Alter(alter) => alter::alter(self, &alter),
+            Statement::Catalog(statement) => catalogs::execute(&mut self.tables, &statement),
             Statement::CreateDatabase(create) => self.tables.create_database(&create).map(|()| Outcome::Done),
             Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
             Statement::Use(Use::Catalog(name)) => self.tables.use_catalog(&name).map(|()| Outcome::Done),

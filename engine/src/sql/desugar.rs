@@ -143,6 +143,16 @@ impl VisitorMut for Desugar {
                 }
                 ControlFlow::Continue(())
             }
+            // The third value of logic.
+            Expr::Identifier(ident) if is_unknown(ident) => {
+                *expr = cast(Expr::value(Value::Null), &SqlType::Boolean);
+                ControlFlow::Continue(())
+            }
+            // A text with its character set, which is the only one.
+            Expr::Prefixed { prefix, value } if prefix.value.eq_ignore_ascii_case("_UTF8") => {
+                *expr = value.as_ref().clone();
+                ControlFlow::Continue(())
+            }
             Expr::Value(ValueWithSpan { value: value @ Value::UnicodeStringLiteral(_), .. }) => {
                 if let Value::UnicodeStringLiteral(text) = value {
                     *value = Value::SingleQuotedString(std::mem::take(text));
@@ -359,6 +369,11 @@ fn round_to_unit(expr: &mut Expr) {
     });
 }
 
+/// Whether the word is UNKNOWN, the third value of logic.
+fn is_unknown(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("UNKNOWN")
+}
+
 /// Gives the items of SELECT Flink's names: `EXPR$i` to what has none, `k0` to a second `k`.
 fn name_items(select: &mut Select) {
     let mut used = HashSet::new();
@@ -397,6 +412,9 @@ fn name_items(select: &mut Select) {
     for (i, item) in select.projection.iter_mut().enumerate() {
         let (wanted, own) = match &*item {
             SelectItem::ExprWithAlias { alias, .. } => (alias.value.clone(), true),
+            SelectItem::UnnamedExpr(Expr::Identifier(ident)) if is_unknown(ident) => {
+                (format!("EXPR${i}"), false)
+            }
             SelectItem::UnnamedExpr(expr) => match natural_name(expr) {
                 Some((name, own)) => (name, own),
                 None => (format!("EXPR${i}"), false),

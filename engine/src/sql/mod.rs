@@ -6,6 +6,7 @@
 //! [`desugar`] rewrites a query into forms that DataFusion binds to Flink's meaning.
 
 mod alter;
+mod catalogs;
 mod create_database;
 mod create_table;
 mod create_view;

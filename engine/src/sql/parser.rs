@@ -6,8 +6,8 @@ use super::stack::with_large_stack;
 use super::statement::{JobStatement, Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
-    alter, create_database, create_table, create_view, describe, drop, explain, function, insert, job,
-    refused, set, show, tokens, use_statement,
+    alter, catalogs, create_database, create_table, create_view, describe, drop, explain, function, insert,
+    job, refused, set, show, tokens, use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
 use datafusion_sql::sqlparser::ast::{self, Expr, SetExpr, TableFactor, VisitMut, VisitorMut};
@@ -252,6 +252,9 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
         return Err(refusal);
     }
     let p = &mut s.p;
+    if let Some(statement) = catalogs::parse(p)? {
+        return Ok(Statement::Catalog(statement));
+    }
     if words(p, "EXECUTE STATEMENT SET") {
         expect_words(p, "BEGIN")?;
         return insert::statement_set(s).map(Statement::StatementSet);

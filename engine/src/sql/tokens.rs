@@ -145,6 +145,9 @@ fn refuse(token: &TokenWithSpan, next: Option<&TokenWithSpan>) -> Result<()> {
         }
         Token::DoubleColon => at(Error::user("`::` is not Flink SQL.").with_hint("Write CAST(value AS type).")),
         Token::DoubleEq => at(Error::user("`==` is not Flink SQL.").with_hint("Write = to compare.")),
+        Token::AtSign => {
+            at(Error::user("`@` is not Flink SQL: there are no variables.").with_hint("Write the value itself."))
+        }
         Token::Sharp => at(Error::user("`#` does not begin a comment.").with_hint("Write -- for a comment.")),
         Token::Mod if next.is_some_and(|n| is_word(n, "flink") || is_word(n, "flinkssql")) => at(Error::user(
             "A paragraph header stands inside a statement.",

@@ -99,7 +99,7 @@ impl Visitor for Check {
         if let Some(qualify) = &select.qualify {
             return refuse(
                 "QUALIFY",
-                "Window functions (OVER) come in a later version.",
+                "Write SELECT … FROM (SELECT *, ROW_NUMBER() OVER (…) AS rn FROM t) WHERE rn = 1.",
                 span(qualify.span()),
             );
         }
