@@ -38,7 +38,7 @@ fn tumble() -> String {
 fn hop(overlap: u64) -> String {
     format!(
         "INSERT INTO sink SELECT k, COUNT(*) FROM TABLE(HOP(TABLE rows_, DESCRIPTOR(ts), INTERVAL '1' SECOND,
-         INTERVAL '{overlap}' SECOND)) GROUP BY k, window_start, window_end;"
+         INTERVAL '{overlap}' SECOND(4))) GROUP BY k, window_start, window_end;"
     )
 }
 
@@ -61,7 +61,7 @@ fn points() -> io::Result<Vec<Point>> {
     for case in setting("CASES", "events,keys,overlap,parallelism").split(',') {
         match case {
             "events" => points.extend(
-                numbers("EVENTS", "1000000,3000000,10000000,30000000")?
+                numbers("EVENTS", "1000000,3000000,10000000,30000000,100000000")?
                     .into_iter()
                     .map(|n| Point { rows: n, ..point("events", n, tumble()) }),
             ),

@@ -1,7 +1,7 @@
 //! Keyed state under load. `cargo bench --bench state` after `cargo build --workspace --release`:
 //!
-//! - `spill`: an aggregation over ten times its memory budget, beside the same without a limit, as a process: time,
-//!   peak memory, and the answer, which is checked. `BUDGET_MB=64`.
+//! - `spill`: an aggregation and a join over ten times their memory budget, beside the same without a limit, as a
+//!   process: time, CPU time, peak memory, and the answer, which is checked. `BUDGET_MB=64`.
 //! - `checkpoint`: what a checkpoint of `STATE_MB=1024` of state adds to the time of the batches that pass, how long
 //!   restoring it takes, and what a checkpoint of changes writes after 1 % of the keys were touched. One operator on
 //!   one thread, with the parts of its snapshot written to local files by another, as in a task.
@@ -38,12 +38,19 @@ const WAITING_PARTS: usize = 16;
 const MAX_PARALLELISM: usize = 128;
 /// Bytes that a group of the `spill` case takes, measured.
 const GROUP_BYTES: u64 = 120;
+/// Bytes that a key of the `spill` join takes on both sides together, measured.
+const JOIN_KEY_BYTES: u64 = 400;
+/// By which the second side of the join goes through the keys: a prime.
+const FACTOR: u64 = 7919;
 
 fn main() -> ExitCode {
     let cases = setting("CASES", "spill,checkpoint");
     let run = || -> Result<()> {
         if cases.contains("spill") {
-            spill(numbers("BUDGET_MB", "64")?[0])?;
+            let budget_mb = numbers("BUDGET_MB", "64")?[0];
+            let bytes = (budget_mb * 10) << 20;
+            Spill::aggregation(bytes).run(budget_mb)?;
+            Spill::join(bytes).run(budget_mb)?;
         }
         if cases.contains("checkpoint") {
             checkpoint(numbers("STATE_MB", "1024")?[0] << 20)?;
@@ -59,75 +66,136 @@ fn main() -> ExitCode {
     }
 }
 
-/// Keys come round after round, so that beyond the budget each one has just left memory when it comes again.
-fn spill(budget_mb: u64) -> Result<()> {
-    let keys = budget_mb * 10 * (1 << 20) / GROUP_BYTES;
-    let rows = keys * 3;
-    let sql = format!(
-        "CREATE TEMPORARY TABLE numbers (id BIGINT) WITH ('connector' = 'datagen', \
-         'rows-per-second' = '1000000000', 'fields.id.kind' = 'sequence', 'fields.id.start' = '0', \
-         'fields.id.end' = '{}'); \
-         SELECT n, COUNT(*), SUM(s) FROM (SELECT MOD(id, {keys}) AS k, COUNT(*) AS n, SUM(id) AS s, \
-         MAX(CAST(id AS STRING)) AS m FROM numbers GROUP BY MOD(id, {keys})) GROUP BY n;",
-        rows - 1
-    );
-    let sum = rows * (rows - 1) / 2;
-    let mut quick = Duration::ZERO;
-    for (name, memory) in [("unlimited", budget_mb * 100), ("budget", budget_mb)] {
-        let mut command = Command::new(binary());
-        command.args(["--memory", &format!("{memory}mb"), "--catalog", "memory", "--output", "csv"]);
-        command.args(["-D", "execution.runtime-mode=batch", "-e", &sql]);
-        let started = Instant::now();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let peak = Peak::of(child.id());
-        let output = child.wait_with_output()?;
-        let wall = started.elapsed();
-        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !answer.contains(&format!("3,{keys},{sum}")) {
-            return Err(format!("wrong answer with {memory} MB: {answer}").into());
+/// A query whose state is ten times its budget, over the rows 0 to `rows` - 1 of `numbers`.
+struct Spill {
+    name: &'static str,
+    keys: u64,
+    rows: u64,
+    query: String,
+    /// The answer.
+    expected: String,
+}
+
+impl Spill {
+    /// Keys come round after round, so that beyond the budget each one has just left memory when it comes again.
+    fn aggregation(bytes: u64) -> Self {
+        let keys = bytes / GROUP_BYTES;
+        let rows = keys * 3;
+        let sum = rows * (rows - 1) / 2;
+        Self {
+            name: "aggregation",
+            keys,
+            rows,
+            query: format!(
+                "SELECT n, COUNT(*), SUM(s) FROM (SELECT MOD(id, {keys}) AS k, COUNT(*) AS n, SUM(id) AS s, \
+                 MAX(CAST(id AS STRING)) AS m FROM numbers GROUP BY MOD(id, {keys})) GROUP BY n"
+            ),
+            expected: format!("3,{keys},{sum}"),
         }
-        let peak_mb = peak.end() >> 10;
-        println!(
-            "spill {name}: {keys} keys, {rows} rows, budget {memory} MB, peak memory {peak_mb} MB, {:.1} s, {:.0} rows/s",
-            wall.as_secs_f64(),
-            rows as f64 / wall.as_secs_f64()
+    }
+
+    /// Both sides have each key once, in another order, so that partners come at any distance.
+    fn join(bytes: u64) -> Self {
+        // No multiple of the factor: then it takes every key to another one.
+        let keys = bytes / JOIN_KEY_BYTES / FACTOR * FACTOR + 1;
+        Self {
+            name: "join",
+            keys,
+            rows: keys,
+            query: format!(
+                "SELECT COUNT(*), SUM(a.id + b.id) FROM \
+                 (SELECT id, id AS k, LPAD(CAST(id AS STRING), 50, 'x') AS m FROM numbers) AS a JOIN \
+                 (SELECT id, MOD(id * {FACTOR}, {keys}) AS k, LPAD(CAST(id AS STRING), 50, 'y') AS m FROM numbers) AS b \
+                 ON a.k = b.k WHERE a.m <> b.m"
+            ),
+            expected: format!("{keys},{}", keys * (keys - 1)),
+        }
+    }
+
+    fn run(&self, budget_mb: u64) -> Result<()> {
+        let Self { name: case, keys, rows, .. } = self;
+        let sql = format!(
+            "CREATE TEMPORARY TABLE numbers (id BIGINT) WITH ('connector' = 'datagen', \
+             'rows-per-second' = '1000000000', 'fields.id.kind' = 'sequence', 'fields.id.start' = '0', \
+             'fields.id.end' = '{}'); {};",
+            rows - 1,
+            self.query
         );
-        if name == "unlimited" {
-            quick = wall;
-        } else {
-            println!("spill: {:.1} times slower", wall.as_secs_f64() / quick.as_secs_f64());
+        let mut quick = (Duration::ZERO, 0.0);
+        for (name, memory) in [("unlimited", budget_mb * 100), ("budget", budget_mb)] {
+            let mut command = Command::new(binary());
+            command.args(["--memory", &format!("{memory}mb"), "--catalog", "memory", "--output", "csv"]);
+            command.args(["-D", "execution.runtime-mode=batch", "-e", &sql]);
+            let started = Instant::now();
+            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+            let peak = Peak::of(child.id());
+            let output = child.wait_with_output()?;
+            let wall = started.elapsed();
+            let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+            if !answer.contains(&self.expected) {
+                return Err(format!("wrong answer of the {case} with {memory} MB: {answer}").into());
+            }
+            let (peak_kb, cpu) = peak.end();
+            let peak_mb = peak_kb >> 10;
+            println!(
+                "spill {case} {name}: {keys} keys, {rows} rows, budget {memory} MB, peak memory {peak_mb} MB, {:.1} s, {cpu:.1} s of CPU, {:.0} rows/s",
+                wall.as_secs_f64(),
+                *rows as f64 / wall.as_secs_f64()
+            );
+            if name == "unlimited" {
+                quick = (wall, cpu);
+                continue;
+            }
+            println!(
+                "spill {case}: {:.1} times slower, {:.1} times the CPU",
+                wall.as_secs_f64() / quick.0.as_secs_f64(),
+                cpu / quick.1
+            );
             if peak_mb > budget_mb + 200 {
                 return Err(format!("peak memory of {peak_mb} MB is beyond the budget + 200 MB").into());
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
-/// Watches a process's resident memory.
+/// Watches a process's resident memory and CPU time.
 struct Peak {
-    thread: std::thread::JoinHandle<u64>,
+    thread: std::thread::JoinHandle<(u64, f64)>,
 }
 
 impl Peak {
     fn of(pid: u32) -> Self {
-        let path = format!("/proc/{pid}/status");
+        let [status, stat] = ["status", "stat"].map(|name| format!("/proc/{pid}/{name}"));
         let read = move || {
-            let mut most = 0;
+            let (mut most, mut cpu) = (0, 0.0);
             // VmHWM is gone once the process has ended and waits for being reaped.
-            while let Some(now) = std::fs::read_to_string(&path).ok().as_deref().and_then(high_water) {
+            while let Some(now) = std::fs::read_to_string(&status).ok().as_deref().and_then(high_water) {
                 most = now.max(most);
+                cpu = std::fs::read_to_string(&stat).ok().as_deref().and_then(cpu_seconds).unwrap_or(cpu);
                 std::thread::sleep(Duration::from_millis(20));
             }
-            most
+            (most, cpu)
         };
         Self { thread: std::thread::spawn(read) }
     }
 
-    /// In KB.
-    fn end(self) -> u64 {
-        self.thread.join().unwrap_or(0)
+    /// Memory in KB, CPU time in seconds.
+    fn end(self) -> (u64, f64) {
+        self.thread.join().unwrap_or_default()
     }
+}
+
+/// Time in user mode and in the kernel, which is told in hundredths of a second.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?;
+    Some(ticks as f64 / 100.0)
+}
+
+/// CPU time of this process so far.
+fn own_cpu() -> f64 {
+    std::fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds).unwrap_or_default()
 }
 
 fn high_water(status: &str) -> Option<u64> {
@@ -151,6 +219,7 @@ fn operator() -> Result<GroupAggregate> {
         filter: None,
         data_type,
         name: function.into(),
+        monotone: false,
     };
     let node = GroupAggregateNode {
         keys: vec![0],
@@ -162,6 +231,8 @@ fn operator() -> Result<GroupAggregate> {
         retracts: false,
         update_before: false,
         at_end_only: false,
+        mini_batch: None,
+        ttl_ms: None,
     };
     let mut operator = GroupAggregate::new(&node, input, output)?;
     operator.open(&OpenContext {
@@ -311,14 +382,15 @@ fn measure_checkpoint(bytes: u64, folder: &std::path::Path, runtime: &tokio::run
         parallelism: 1,
         instances: vec![InstanceState { files: vec![full, between, rest, delta] }],
     };
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), own_cpu());
     let mut restored = operator()?;
     let mut reader = storage.reader(&entry, 0..MAX_PARALLELISM as u32, 0, 1)?;
     restored.restore(reader.as_mut())?;
     println!(
-        "restore: {} MB of state in {:.1} s",
+        "restore: {} MB of state in {:.1} s, {:.1} s of CPU",
         restored.status().state_bytes >> 20,
-        started.elapsed().as_secs_f64()
+        started.elapsed().as_secs_f64(),
+        own_cpu() - cpu
     );
     Ok(())
 }

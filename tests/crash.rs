@@ -7,3 +7,7 @@ mod files;
 mod kafka;
 #[path = "crash/lives.rs"]
 mod lives;
+#[path = "crash/points.rs"]
+mod points;
+#[path = "crash/store.rs"]
+mod store;

@@ -61,6 +61,13 @@ fn totals() {
 }
 
 #[test]
+fn patterns() {
+    let text = run("10_patterns.sql", &[]);
+    assert!(text.contains("Received a total of 8 rows"), "{text}");
+    assert!(text.contains("| +I | 1970-01-01 00:01:00.000 |                    4 |          18 |"), "{text}");
+}
+
+#[test]
 fn windows() {
     let text = run("02_windows.sql", &[]);
     let received = text.lines().filter(|l| l.starts_with("Received a total of")).count();
@@ -138,6 +145,15 @@ fn files() {
     let out = tempfile::tempdir().unwrap();
     let text = run("05_files.sql", &[("out", out.path().to_str().unwrap())]);
     assert!(text.contains("| +U |                   39 |                           9.75 |"), "{text}");
+}
+
+#[test]
+fn lookup() {
+    let out = tempfile::tempdir().unwrap();
+    let text = run("09_lookup.sql", &[("out", out.path().to_str().unwrap())]);
+    assert_eq!(text.matches("book").count(), 3, "{text}");
+    assert_eq!(text.matches("pen").count(), 4, "{text}");
+    assert!(text.contains("Received a total of 10 rows"), "{text}");
 }
 
 #[test]

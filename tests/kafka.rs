@@ -4,6 +4,8 @@
 mod errors;
 #[path = "kafka/faults.rs"]
 mod faults;
+#[path = "kafka/fetching.rs"]
+mod fetching;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/support.rs"]

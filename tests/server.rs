@@ -1,5 +1,8 @@
 //! Deployed jobs as people use them: the real binary, its server and its children, killed and brought back.
 
+#[path = "server/recovery.rs"]
+mod recovery;
+
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,7 @@
 //! Measuring the binary as a process: wall time, CPU time and peak memory, from the kernel's own account.
 
 pub mod generator;
+pub mod kafka;
 pub mod results;
 
 use std::io;

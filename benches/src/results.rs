@@ -83,11 +83,15 @@ pub fn folder() -> PathBuf {
 ///
 /// Errors: the disk.
 pub fn save(runs: &[Run]) -> io::Result<()> {
+    runs.iter().try_for_each(|run| add(&run.bench, run))
+}
+
+/// Adds a result of any form to `<bench>.jsonl`.
+///
+/// Errors: the disk.
+pub fn add(bench: &str, result: &impl Serialize) -> io::Result<()> {
     fs::create_dir_all(folder())?;
-    for run in runs {
-        let path = folder().join(format!("{}.jsonl", run.bench));
-        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-        writeln!(file, "{}", serde_json::to_string(run)?)?;
-    }
-    Ok(())
+    let path = folder().join(format!("{bench}.jsonl"));
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{}", serde_json::to_string(result)?)
 }

@@ -23,7 +23,12 @@ pub struct MemoryCatalog {
 impl MemoryCatalog {
     /// An empty catalog called `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        let databases = BTreeMap::from([(DEFAULT_DATABASE.to_string(), Default::default())]);
+        Self::with_database(name, DEFAULT_DATABASE)
+    }
+
+    /// As [`Self::new`], with another database to begin with.
+    pub fn with_database(name: impl Into<String>, database: &str) -> Self {
+        let databases = BTreeMap::from([(database.to_string(), Default::default())]);
         Self { name: name.into(), databases: Mutex::new(databases), functions: Mutex::default() }
     }
 

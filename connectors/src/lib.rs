@@ -6,10 +6,13 @@ mod blackhole;
 mod datagen;
 mod filesystem;
 pub mod formats;
+#[cfg(feature = "jdbc")]
+mod jdbc;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kinesis")]
 mod kinesis;
+mod lookup;
 mod options;
 mod print;
 
@@ -22,6 +25,8 @@ pub fn registry() -> ConnectorRegistry {
     registry.add(Arc::new(blackhole::Blackhole));
     registry.add(Arc::new(datagen::Datagen));
     registry.add(Arc::new(filesystem::Filesystem));
+    #[cfg(feature = "jdbc")]
+    registry.add(Arc::new(jdbc::Jdbc));
     #[cfg(feature = "kafka")]
     registry.add(Arc::new(kafka::Kafka));
     #[cfg(feature = "kafka")]

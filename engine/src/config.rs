@@ -83,6 +83,9 @@ options! {
     "table.display.max-column-width" = "30", Integer(4), "Widest column of text in batch results.";
     "table.dml-sync" = "false", Boolean, "Whether INSERT waits for the job's end.";
     "table.dynamic-table-options.enabled" = "true", Boolean, "Whether the OPTIONS hint may be used.";
+    "table.exec.async-lookup.buffer-capacity" = "100", Integer(1), "Most requests of an asynchronous lookup that are on their way, of each task.";
+    "table.exec.async-lookup.output-mode" = "ORDERED", Choice(&["ORDERED", "ALLOW_UNORDERED"]), "Whether rows of an asynchronous lookup go on in the order in which they came.";
+    "table.exec.async-lookup.timeout" = "3 min", Duration, "Longest time that a lookup waits for its answer.";
     "table.exec.mini-batch.allow-latency" = "0 ms", Duration, "Longest time that rows wait for a mini-batch.";
     "table.exec.mini-batch.enabled" = "false", Boolean, "Whether unwindowed aggregates tell changes batch by batch instead of row by row.";
     "table.exec.mini-batch.size" = "-1", Text, "Most rows in a mini-batch.";
@@ -92,7 +95,23 @@ options! {
     "table.exec.source.idle-timeout" = "0 ms", Duration, "A split without rows for this long no longer holds back watermarks; 0 is off.";
     "table.exec.state.ttl" = "0 ms", Duration, "Keyed state that was not touched for this long may be forgotten; 0 keeps it.";
     "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";
+    "table.optimizer.non-deterministic-update.strategy" = "IGNORE", Choice(&["IGNORE", "TRY_RESOLVE"]), "Whether a lookup for updates may find other rows for what is taken back.";
     "taskmanager.memory.managed.size" = "512 mb", Memory, "Memory for keyed state; what is beyond it goes to local disk.";
+}
+
+/// Flink's other names of settings: older ones, and the newer ones of 1.20.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("execution.checkpointing.dir", "state.checkpoints.dir"),
+    ("execution.checkpointing.savepoint-dir", "state.savepoints.dir"),
+    ("execution.state-recovery.ignore-unclaimed-state", "execution.savepoint.ignore-unclaimed-state"),
+    ("execution.state-recovery.path", "execution.savepoint.path"),
+    ("restart-strategy", "restart-strategy.type"),
+    ("state.checkpoints.num-retained", "execution.checkpointing.num-retained"),
+];
+
+/// The name under which Runnel knows `key`.
+fn canonical(key: &str) -> &str {
+    OTHER_NAMES.iter().find(|(other, _)| *other == key).map_or(key, |(_, name)| name)
 }
 
 /// The settings of a session: what was set, over the defaults.
@@ -102,10 +121,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Sets `key`. A key that Runnel does not read is kept and has no effect (see [`Config::is_known`]).
+    /// Sets `key`, which may be another of Flink's names of a setting. A key that Runnel does not read is kept and
+    /// has no effect (see [`Config::is_known`]).
     ///
     /// Errors: the value does not suit the key.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let key = canonical(key);
         if let Some(option) = option(key) {
             option.check(value)?;
         }
@@ -115,7 +136,7 @@ impl Config {
 
     /// Back to the default.
     pub fn reset(&mut self, key: &str) {
-        self.values.remove(key);
+        self.values.remove(canonical(key));
     }
 
     /// All back to their defaults.
@@ -132,11 +153,12 @@ impl Config {
 
     /// Whether Runnel reads `key`.
     pub fn is_known(key: &str) -> bool {
-        option(key).is_some()
+        option(canonical(key)).is_some()
     }
 
     /// The value set for `key`, or its default; `None` if it is neither set nor known, or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
+        let key = canonical(key);
         let value = self.values.get(key).map(String::as_str).or_else(|| option(key).map(|o| o.default));
         value.filter(|v| !v.is_empty())
     }
@@ -308,6 +330,22 @@ mod tests {
         assert_eq!(Config::misspelt("table.exec.state.tll"), Some("table.exec.state.ttl"));
         assert_eq!(Config::misspelt("parallelism.default"), None);
         assert_eq!(Config::misspelt("table.optimizer.join-reorder-enabled"), None);
+    }
+
+    #[test]
+    fn flinks_other_names_mean_the_same_setting() {
+        let mut config = Config::default();
+        config.set("restart-strategy", "fixed-delay").unwrap();
+        config.set("state.checkpoints.num-retained", "3").unwrap();
+        assert_eq!(config.get("restart-strategy.type"), Some("fixed-delay"));
+        assert_eq!(config.integer("execution.checkpointing.num-retained"), 3);
+        assert!(config.set("state.checkpoints.num-retained", "0").is_err(), "checked like the other name");
+        assert!(Config::is_known("execution.state-recovery.path"));
+        config.reset("restart-strategy");
+        assert_eq!(config.get("restart-strategy.type"), None);
+        for (other, name) in OTHER_NAMES {
+            assert!(option(name).is_some() && option(other).is_none(), "{other}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The child's side: runs one job, tells its server about it, and ends when the server is gone.
 
 use crate::folder::{JobFolder, Lock};
-use crate::model::{Checkpoint, Failure, JobState, Progress, Source};
+use crate::model::{Checkpoint, Failure, JobState, Progress, Source, SourceSplit};
 use crate::protocol::{self, Command, Event, Task};
+use engine::connector::SplitReading;
 use engine::jobs::JOB_ID;
 use engine::runtime::{JobHandle, JobStatus};
 use engine::sql;
@@ -254,13 +255,16 @@ impl Runner {
             open_windows: progress.open_windows,
             memory_used: progress.memory_used,
             memory_total: progress.memory_total,
-            sources: progress.sources.iter().map(|s| self.source(s)).collect(),
+            sources: progress.sources.iter().map(|s| self.source(s, seconds)).collect(),
             silence: progress.silence,
         };
         self.server.tell(&Event::Progress { progress: self.last.clone() });
     }
 
-    fn source(&self, source: &engine::runtime::SourceProgress) -> Source {
+    /// `seconds` have passed since this was last told.
+    fn source(&self, source: &engine::runtime::SourceProgress, seconds: f64) -> Source {
+        let before = self.last.sources.iter().find(|s| s.table == source.table);
+        let rate = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0)) as f64 / seconds;
         let parts: Vec<String> = source.table.split('.').map(String::from).collect();
         Source {
             table: source.table.clone(),
@@ -271,7 +275,19 @@ impl Runner {
             commits_failed: source.commits_failed,
             lag: source.lag,
             watermark_ms: source.splits.iter().filter_map(|s| s.watermark).min().map(|w| w.0),
+            bytes_per_second: rate(source.bytes, before.map(|s| s.bytes)),
+            rows_per_second: rate(source.rows, before.map(|s| s.rows)),
+            splits: source.readings.iter().map(split).collect(),
         }
+    }
+}
+
+fn split((split, reading): &(Arc<str>, SplitReading)) -> SourceSplit {
+    SourceSplit {
+        split: split.to_string(),
+        current_offset: reading.current_offset,
+        committed_offset: reading.committed_offset,
+        lag: reading.lag,
     }
 }
 

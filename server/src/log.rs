@@ -68,29 +68,37 @@ impl Log {
         Self { folder: folder.into(), stem, open: Mutex::new(None) }
     }
 
-    /// Writes a record. `thread` says who speaks.
+    /// Writes a record. `thread` says who speaks. What is too long is cut before it becomes JSON.
     pub fn write(&self, level: Level, logger: &str, thread: &str, message: &str, extra: &[(&str, &str)]) {
-        let mut record = json!({
-            "timestamp": timestamp(SystemClock.now_ms()),
-            "messageType": level.word(),
-            "logger": logger,
-            "threadName": thread,
-            "message": cut(message),
-            "messageSchemaVersion": "1",
-        });
-        if let Some(fields) = record.as_object_mut() {
-            for (key, value) in extra {
-                fields.insert((*key).to_string(), cut(value).into());
+        let mut longest = LOG_LINE_BYTES;
+        loop {
+            let mut record = json!({
+                "timestamp": timestamp(SystemClock.now_ms()),
+                "messageType": level.word(),
+                "logger": logger,
+                "threadName": thread,
+                "message": cut(message, longest),
+                "messageSchemaVersion": "1",
+            });
+            if let Some(fields) = record.as_object_mut() {
+                for (key, value) in extra {
+                    fields.insert((*key).to_string(), cut(value, longest).into());
+                }
             }
+            let line = record.to_string();
+            // Quotes and control characters are longer in JSON than they were.
+            if line.len() <= LOG_LINE_BYTES || longest == 0 {
+                return self.line(&line);
+            }
+            longest /= 2;
         }
-        self.line(&record.to_string());
     }
 
     /// Writes a line as it is.
     pub fn line(&self, line: &str) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // A line that cannot be written is lost; the next one tries again.
-        if self.try_line(&mut open, cut(line)).is_err() {
+        if self.try_line(&mut open, cut(line, LOG_LINE_BYTES)).is_err() {
             *open = None;
         }
     }
@@ -147,11 +155,12 @@ fn numbers(folder: &Path, stem: &str) -> Vec<u64> {
     numbers
 }
 
-fn cut(text: &str) -> &str {
-    if text.len() <= LOG_LINE_BYTES {
+/// The first `longest` bytes of `text`, without half a character.
+fn cut(text: &str, longest: usize) -> &str {
+    if text.len() <= longest {
         return text;
     }
-    let end = (0..=LOG_LINE_BYTES).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    let end = (0..=longest).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     &text[..end]
 }
 
@@ -241,6 +250,21 @@ mod tests {
         assert_eq!(page(temp.path(), JSON, next), (vec![], next));
         log.line("more");
         assert_eq!(page(temp.path(), JSON, next).0, ["more"]);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_is_json_still() {
+        let temp = tempfile::tempdir().unwrap();
+        let log = Log::new(temp.path(), JSON);
+        for message in ["x".repeat(LOG_LINE_BYTES), "\"\u{1}é".repeat(LOG_LINE_BYTES)] {
+            log.write(Level::Info, "runnel.job", "child", &message, &[("jobId", &message)]);
+        }
+        let (lines, _) = page(temp.path(), JSON, 0);
+        assert_eq!(lines.len(), 2);
+        for line in lines {
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(line.len() <= LOG_LINE_BYTES && record["message"].as_str().unwrap().len() > 500);
+        }
     }
 
     #[test]

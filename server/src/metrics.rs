@@ -1,11 +1,13 @@
 //! `/metrics`: Prometheus text, with Flink's names as the Studio guide lists them.
 
 use crate::host::Host;
-use crate::model::{JobState, Source, Summary};
+use crate::model::{JobState, Source, SourceSplit, Summary};
 use std::fmt::Write;
 
 /// One metric: name, kind, help, and its value for a job; `None` leaves the job out.
 type JobMetric = (&'static str, &'static str, &'static str, fn(&Summary) -> Option<f64>);
+/// The same for one partition or shard of a source.
+type SplitMetric = (&'static str, &'static str, fn(&Source, &SourceSplit) -> Option<f64>);
 /// The same for a source of a job.
 type SourceMetric = (&'static str, &'static str, &'static str, fn(&Source) -> Option<f64>);
 
@@ -28,6 +30,9 @@ const OF_JOBS: &[JobMetric] = &[
         Some(j.progress.late_rows as f64)
     }),
     ("currentInputWatermark", "gauge", "Least watermark at the sinks in ms since the epoch.", |j| {
+        j.progress.watermark_ms.map(|w| w as f64)
+    }),
+    ("currentOutputWatermark", "gauge", "Watermark passed on, in ms since the epoch.", |j| {
         j.progress.watermark_ms.map(|w| w as f64)
     }),
     ("numberOfCompletedCheckpoints", "counter", "Complete checkpoints since the job was started.", |j| {
@@ -53,13 +58,19 @@ const OF_JOBS: &[JobMetric] = &[
 /// Metrics of each source: the label `operator` is its table.
 const OF_SOURCES: &[SourceMetric] = &[
     ("numRecordsIn", "counter", "", |s| Some(s.rows as f64)),
+    ("numRecordsInPerSecond", "gauge", "", |s| Some(s.rows_per_second)),
     ("bytesConsumed", "counter", "Bytes read.", |s| Some(s.bytes as f64)),
-    ("currentInputWatermark", "gauge", "", |s| s.watermark_ms.map(|w| w as f64)),
+    ("bytes_consumed_rate", "gauge", "Bytes read a second.", |s| {
+        s.connector.contains("kafka").then_some(s.bytes_per_second)
+    }),
+    ("currentOutputWatermark", "gauge", "", |s| s.watermark_ms.map(|w| w as f64)),
     ("millisBehindLatest", "gauge", "How far reading is behind the stream's end in ms; -1 unknown.", |s| {
         (s.connector == "kinesis").then_some(s.lag as f64)
     }),
-    ("records_lag_max", "gauge", "Records by which reading is behind the topic's end; -1 unknown.", |s| {
-        s.connector.contains("kafka").then_some(s.lag as f64)
+    ("records_lag_max", "gauge", "Records by which the last partition is behind its end; -1 unknown.", |s| {
+        s.connector
+            .contains("kafka")
+            .then(|| s.splits.iter().filter_map(|p| p.lag).max().unwrap_or(-1) as f64)
     }),
     (
         "commitsSucceeded",
@@ -69,6 +80,17 @@ const OF_SOURCES: &[SourceMetric] = &[
     ),
     ("commitsFailed", "counter", "Commits of group offsets, which only show progress, that failed.", |s| {
         s.connector.contains("kafka").then_some(s.commits_failed as f64)
+    }),
+    ("currentoffsets", "gauge", "Offset of the last record read, by partition.", |_| None),
+    ("committedoffsets", "gauge", "Offset that the group has committed, by partition.", |_| None),
+];
+
+/// Metrics of each partition or shard: the label is `partition` (Kafka) or `shardId` (Kinesis).
+const OF_SPLITS: &[SplitMetric] = &[
+    ("currentoffsets", "partition", |_, p| p.current_offset.map(|o| o as f64)),
+    ("committedoffsets", "partition", |_, p| p.committed_offset.map(|o| o as f64)),
+    ("millisBehindLatest", "shardId", |s, p| {
+        (s.connector == "kinesis").then(|| p.lag.map(|lag| lag as f64)).flatten()
     }),
 ];
 
@@ -89,12 +111,12 @@ fn page(jobs: &[Summary]) -> String {
         header(&mut out, name, kind, help);
         for job in jobs {
             if let Some(value) = value(job) {
-                sample(&mut out, name, job, "", value);
+                sample(&mut out, name, job, "", None, value);
             }
             let Some((_, _, _, of_source)) = OF_SOURCES.iter().find(|m| m.0 == *name) else { continue };
             for source in &job.progress.sources {
                 if let Some(value) = of_source(source) {
-                    sample(&mut out, name, job, &source.table, value);
+                    sample(&mut out, name, job, &source.table, None, value);
                 }
             }
         }
@@ -104,7 +126,14 @@ fn page(jobs: &[Summary]) -> String {
         for job in jobs {
             for source in &job.progress.sources {
                 if let Some(value) = value(source) {
-                    sample(&mut out, name, job, &source.table, value);
+                    sample(&mut out, name, job, &source.table, None, value);
+                }
+                for (_, label, value) in OF_SPLITS.iter().filter(|m| m.0 == *name) {
+                    for split in &source.splits {
+                        if let Some(value) = value(source, split) {
+                            sample(&mut out, name, job, &source.table, Some((label, &split.split)), value);
+                        }
+                    }
                 }
             }
         }
@@ -127,10 +156,21 @@ fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn sample(out: &mut String, name: &str, job: &Summary, operator: &str, value: f64) {
+fn sample(
+    out: &mut String,
+    name: &str,
+    job: &Summary,
+    operator: &str,
+    split: Option<(&str, &str)>,
+    value: f64,
+) {
     let (job_name, operator) = (escaped(&job.name), escaped(operator));
-    let _ =
-        writeln!(out, "{name}{{job=\"{job_name}\",job_id=\"{}\",operator=\"{operator}\"}} {value}", job.id);
+    let split = split.map_or(String::new(), |(label, of)| format!(",{label}=\"{}\"", escaped(of)));
+    let _ = writeln!(
+        out,
+        "{name}{{job=\"{job_name}\",job_id=\"{}\",operator=\"{operator}\"{split}}} {value}",
+        job.id
+    );
 }
 
 /// A label's value.
@@ -146,8 +186,30 @@ mod tests {
     #[test]
     fn names_are_flinks_and_labels_say_which_job_and_operator() {
         let sources = vec![
-            Source { table: "c.d.k".into(), connector: "kafka".into(), rows: 3, lag: 9, ..Source::default() },
-            Source { table: "c.d.s".into(), connector: "kinesis".into(), lag: 70, ..Source::default() },
+            Source {
+                table: "c.d.k".into(),
+                connector: "kafka".into(),
+                rows: 3,
+                lag: 13,
+                bytes_per_second: 2.5,
+                splits: vec![
+                    SourceSplit {
+                        split: "t-0".into(),
+                        current_offset: Some(4),
+                        committed_offset: Some(3),
+                        lag: Some(9),
+                    },
+                    SourceSplit { split: "t-1".into(), lag: Some(4), ..SourceSplit::default() },
+                ],
+                ..Source::default()
+            },
+            Source {
+                table: "c.d.s".into(),
+                connector: "kinesis".into(),
+                lag: 70,
+                splits: vec![SourceSplit { split: "s-0".into(), lag: Some(70), ..SourceSplit::default() }],
+                ..Source::default()
+            },
         ];
         let last = Some(Checkpoint { bytes: 5, duration_ms: 6, ..Checkpoint::default() });
         let job = Summary {
@@ -167,6 +229,11 @@ mod tests {
             "numRecordsIn{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\"} 3",
             "records_lag_max{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\"} 9",
             "millisBehindLatest{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.s\"} 70",
+            "millisBehindLatest{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.s\",shardId=\"s-0\"} 70",
+            "currentoffsets{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\",partition=\"t-0\"} 4",
+            "committedoffsets{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\",partition=\"t-0\"} 3",
+            "bytes_consumed_rate{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"c.d.k\"} 2.5",
+            "currentOutputWatermark{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 77",
             "currentInputWatermark{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 77",
             "fullRestarts{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 2",
             "lastCheckpointSize{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 5",

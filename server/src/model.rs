@@ -191,6 +191,26 @@ pub struct Source {
     pub lag: i64,
     /// The least watermark of its splits, in milliseconds.
     pub watermark_ms: Option<i64>,
+    /// Bytes read a second, over the last moment.
+    pub bytes_per_second: f64,
+    /// Rows read a second, over the last moment.
+    pub rows_per_second: f64,
+    /// Its splits, where the connector tells how far they are read.
+    pub splits: Vec<SourceSplit>,
+}
+
+/// How far one partition or shard is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceSplit {
+    /// Its id.
+    pub split: String,
+    /// Offset of the last record read.
+    pub current_offset: Option<i64>,
+    /// Offset that is committed for others to see.
+    pub committed_offset: Option<i64>,
+    /// How far behind the end, in the connector's unit.
+    pub lag: Option<i64>,
 }
 
 /// A complete checkpoint.

@@ -27,7 +27,7 @@ const SHOWN_HISTORY: usize = 15;
 pub fn list(args: &Args, server: &crate::args::ServerDir) -> Result<(), Failed> {
     let jobs = host::find(server)?.jobs()?;
     if args.output == Some(Output::Json) {
-        return jobs.iter().try_for_each(|job| json(job));
+        return jobs.iter().try_for_each(json);
     }
     if jobs.is_empty() {
         println!("There are no jobs. Deploy one: runnel deploy FILE.sql");

@@ -1,6 +1,7 @@
 //! Kinesis → files, exactly once, under the crash loop, while shards are split and merged.
 
 use crate::lives::{Lives, Plan, Running, points};
+use crate::store::Trouble;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
@@ -50,7 +51,7 @@ fn nothing_is_lost_and_nothing_doubled_from_kinesis_to_files() {
     let stream = Stream::new(2);
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("copies");
-    let mut lives = Lives::new(plan.seed, script(&stream.name, &output));
+    let mut lives = Lives::new(plan.seed, script(&stream.name, &output), Trouble::Never);
     // SAFETY: no other thread of this process reads or writes the environment at this time.
     unsafe {
         std::env::set_var("AWS_ACCESS_KEY_ID", "test");

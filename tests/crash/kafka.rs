@@ -1,6 +1,7 @@
 //! Kafka → windowed and unwindowed aggregation → Kafka, exactly once, under the crash loop.
 
 use crate::lives::{Lives, Plan, Running, points};
+use crate::store::Trouble;
 use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PARTITIONS: i32 = 2;
+pub const PARTITIONS: i32 = 2;
 const KEYS: i64 = 5;
 /// Event time between two events, in milliseconds.
 const STEP_MS: i64 = 25;
@@ -139,7 +140,7 @@ struct Topics {
 }
 
 /// Values of a topic that a read_committed reader sees now, by partition in order.
-fn committed(brokers: &str, topic: &str) -> Vec<Vec<Value>> {
+pub fn committed(brokers: &str, topic: &str) -> Vec<Vec<Value>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", format!("reader-{topic}"))
@@ -287,7 +288,7 @@ impl Verdict {
     }
 }
 
-fn run(brokers: &str, plan: &Plan) {
+fn run(brokers: &str, plan: &Plan, trouble: Trouble) {
     let topic = |name: &str| tests::kafka::topic_at(brokers, &format!("crash-{name}"), PARTITIONS);
     let topics = Topics {
         events: topic("events"),
@@ -296,7 +297,7 @@ fn run(brokers: &str, plan: &Plan) {
         totals: topic("totals"),
     };
     let mut events = Events::start(brokers, &topics.events);
-    let mut lives = Lives::new(plan.seed, script(brokers, &topics));
+    let mut lives = Lives::new(plan.seed, script(brokers, &topics), trouble);
     let points = points(&[
         "kafka.prepared=kill@{n}",
         "kafka.commit=kill@{n}",
@@ -313,6 +314,7 @@ fn run(brokers: &str, plan: &Plan) {
         }
     }
     let written = events.finish();
+    lives.end_trouble();
     let last = Running(lives.start(""));
     let begin = Instant::now();
     let mut verdict = Verdict::new(brokers, &topics, written);
@@ -324,14 +326,29 @@ fn run(brokers: &str, plan: &Plan) {
     thread::sleep(Duration::from_secs(2));
     drop(last);
     let verdict = if verdict.is_late() { verdict } else { Verdict::new(brokers, &topics, written) };
-    println!("seed {}, {} kills, {written} events; deaths: {:#?}", plan.seed, plan.kills, lives.deaths);
+    println!(
+        "seed {}, store: {trouble:?}, {} kills, {} checkpoints that failed, {written} events; deaths: {:#?}",
+        plan.seed, plan.kills, lives.failed_checkpoints, lives.deaths
+    );
     assert_eq!(verdict, Verdict::default(), "seed {}: {}\n{}", plan.seed, verdict.short(), lives.log());
     assert!(!lives.checkpoints().is_empty(), "no checkpoint was ever complete");
+    let has_trouble = trouble != Trouble::Never && plan.kills > 20;
+    assert!(!has_trouble || lives.failed_checkpoints > 0, "the store was never in trouble");
 }
 
 #[test]
 fn nothing_is_lost_and_nothing_doubled_from_kafka_to_kafka() {
-    run(&tests::services::kafka(), &Plan::new(8));
+    run(&tests::services::kafka(), &Plan::new(8), Trouble::Never);
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_doubled_while_the_store_of_checkpoints_is_away_now_and_then() {
+    run(&tests::services::kafka(), &Plan::new(3).part(4), Trouble::Away);
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_doubled_while_the_store_of_checkpoints_is_full_now_and_then() {
+    run(&tests::services::kafka(), &Plan::new(3).part(4), Trouble::Full);
 }
 
 /// A broker of our own, on ports that are free now.
@@ -375,8 +392,7 @@ fn nothing_is_lost_and_nothing_doubled_while_the_broker_is_killed_too() {
         println!("only with RUNNEL_CRASH_KILLS, as `make crash-loop` sets it");
         return;
     }
-    let plan = Plan::new(0);
-    let plan = Plan { kills: plan.kills.div_ceil(4), ..plan };
+    let plan = Plan::new(0).part(4);
     let broker = Broker::start();
     let brokers = format!("127.0.0.1:{}", broker.port);
     let done = AtomicBool::new(false);
@@ -384,7 +400,7 @@ fn nothing_is_lost_and_nothing_doubled_while_the_broker_is_killed_too() {
         let job = scope.spawn(|| {
             // Also when it panics: otherwise the test would not end.
             let _end = End(&done);
-            run(&brokers, &plan);
+            run(&brokers, &plan, Trouble::Never);
         });
         let mut crashes = 0;
         let mut next = Instant::now() + BROKER_LIFE;

@@ -1,5 +1,6 @@
 //! `Lives`: one job, run by one process after the other, each of which is killed.
 
+use crate::store::{Store, Trouble};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -8,8 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest life of a process that a fail point should kill.
-const LONGEST_LIFE: Duration = Duration::from_secs(8);
+/// Longest life of a process that is killed at a random moment, at first. It is longer where the machine is too busy
+/// for a checkpoint in that time, as nothing would be tested else.
+const LIFE: Duration = Duration::from_secs(4);
+/// The longest that this may become.
+const LONGEST_LIFE: Duration = Duration::from_secs(40);
+
+/// Longest time for which the store of checkpoints is in trouble, and between two such times.
+const LONGEST_TROUBLE: Duration = Duration::from_millis(1500);
 
 /// How the processes die.
 pub struct Plan {
@@ -26,10 +33,17 @@ impl Plan {
         let seed = number("RUNNEL_CRASH_SEED").unwrap_or(1);
         Self { seed, kills: number("RUNNEL_CRASH_KILLS").map_or(kills, |n| n as usize) }
     }
+
+    /// One in `n` of the kills that the environment asks for.
+    pub fn part(self, n: usize) -> Self {
+        let asked = std::env::var_os("RUNNEL_CRASH_KILLS").is_some();
+        Self { kills: if asked { self.kills.div_ceil(n) } else { self.kills }, ..self }
+    }
 }
 
 /// A job under the crash loop.
 pub struct Lives {
+    store: Store,
     folder: tempfile::TempDir,
     pub random: SmallRng,
     /// The job's id, by which it goes on.
@@ -38,15 +52,30 @@ pub struct Lives {
     lives: usize,
     /// How the lives ended, for the report.
     pub deaths: BTreeMap<String, usize>,
+    /// Checkpoints that failed, as far as was told.
+    pub failed_checkpoints: usize,
+    /// Longest life at this time.
+    life: Duration,
 }
 
 impl Lives {
-    /// `script` is the job's SQL without settings.
-    pub fn new(seed: u64, script: String) -> Self {
+    /// `script` is the job's SQL without settings; `trouble` befalls the place of its checkpoints now and then.
+    pub fn new(seed: u64, script: String, trouble: Trouble) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let job = format!("{:032x}", random.random::<u128>());
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, random, job, script, lives: 0, deaths: BTreeMap::new() }
+        let store = Store::new(folder.path(), trouble);
+        Self {
+            store,
+            folder,
+            random,
+            job,
+            script,
+            lives: 0,
+            deaths: BTreeMap::new(),
+            failed_checkpoints: 0,
+            life: LIFE,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -67,7 +96,7 @@ impl Lives {
              SET 'restart-strategy.fixed-delay.attempts' = '1000';\n\
              SET 'restart-strategy.fixed-delay.delay' = '200 ms';\n{}",
             self.job,
-            self.path("checkpoints").display(),
+            self.store.folder().display(),
             self.script
         );
         let script = self.path("job.sql");
@@ -84,6 +113,11 @@ impl Lives {
             .expect("target/…/runnel: build with --workspace --bins")
     }
 
+    /// From now on all is well with the store.
+    pub fn end_trouble(&self) {
+        self.store.set(false);
+    }
+
     /// What the process said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -91,7 +125,7 @@ impl Lives {
 
     /// Checkpoints that are complete now.
     pub fn checkpoints(&self) -> Vec<String> {
-        let of_job = std::fs::read_dir(self.path("checkpoints").join(&self.job));
+        let of_job = std::fs::read_dir(self.store.folder().join(&self.job));
         let names =
             of_job.into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let mut names = names.filter(|n| n.starts_with("chk-")).collect::<Vec<_>>();
@@ -109,12 +143,26 @@ impl Lives {
             String::new()
         };
         let mut child = self.start(&failpoints);
-        let longest =
-            if by_point { LONGEST_LIFE } else { Duration::from_millis(self.random.random_range(100..4000)) };
+        let newest = self.checkpoints();
+        let longest = match by_point {
+            true => self.life * 2,
+            false => Duration::from_millis(self.random.random_range(100..self.life.as_millis() as u64)),
+        };
         let begin = Instant::now();
         let mut how = "random moment".to_string();
+        let mut troubled = self.store.is_troubled();
+        let mut next_trouble = self.random.random_range(0..LONGEST_TROUBLE.as_millis() as u64);
         loop {
+            if begin.elapsed().as_millis() as u64 >= next_trouble {
+                next_trouble += self.random.random_range(1..LONGEST_TROUBLE.as_millis() as u64);
+                self.store.set(!self.store.is_troubled());
+                troubled |= self.store.is_troubled();
+            }
             if let Some(status) = child.try_wait().unwrap() {
+                if troubled && status.code() == Some(1) {
+                    how = "could not begin without its store".to_string();
+                    break;
+                }
                 assert!(
                     by_point && status.code().is_none(),
                     "life {} ({failpoints}) ended by itself: {status}\n{}",
@@ -135,8 +183,11 @@ impl Lives {
             std::thread::sleep(Duration::from_millis(5));
         }
         let log = self.log();
+        self.failed_checkpoints += log.lines().filter(|l| l.contains(" has failed: ")).count();
         assert!(!log.contains("panicked") && !log.contains("Records are lost"), "life {}: {log}", self.lives);
         *self.deaths.entry(how).or_default() += 1;
+        let span = if self.checkpoints() == newest { self.life.mul_f64(1.2) } else { self.life.mul_f64(0.9) };
+        self.life = span.clamp(LIFE, LONGEST_LIFE);
     }
 }
 

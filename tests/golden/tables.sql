@@ -20,3 +20,5 @@ CREATE TEMPORARY TABLE JO (ts TIMESTAMP(3), id STRING, cur STRING, amt INT, WATE
 CREATE TEMPORARY TABLE JH (ts TIMESTAMP(3), id STRING, st STRING, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_h.json', 'format' = 'json');
 CREATE TEMPORARY TABLE JR (ts TIMESTAMP(3), cur STRING, rate INT, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_r.json', 'format' = 'json');
 CREATE TEMPORARY TABLE JRK (ts TIMESTAMP(3), cur STRING, rate INT, PRIMARY KEY (cur) NOT ENFORCED, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', 'path' = '${DATA}/join_r.json', 'format' = 'json');
+CREATE TEMPORARY TABLE Ticker (rowtime TIMESTAMP(3), symbol STRING, price INT, tax INT, WATERMARK FOR rowtime AS rowtime - INTERVAL '1' SECOND)
+  WITH ('connector' = 'filesystem', 'path' = '${DATA}/ticker.json', 'format' = 'json');

@@ -7,8 +7,9 @@ use engine::checkpoint::CheckpointStorage;
 use engine::connector::{Committable, RecoverContext, Sink, Writer, WriterContext};
 use engine::message::ChangeBatch;
 use engine::plan::{ChangelogMode, StreamPlan};
-use engine::runtime::{self, CheckpointOptions, JobOptions, ReadGate, RestoreOptions};
-use engine::sql::{self, Statement};
+use engine::runtime::{self, CheckpointOptions, JobHandle, JobOptions, ReadGate, RestoreOptions};
+use engine::sql::{self, Piece, Statement};
+use engine::state::MemoryBudget;
 use engine::time::SystemClock;
 use engine::{Error, Outcome};
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 const BATCH_ROWS: usize = 3;
 /// Longest that a run may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time without a row after which the rest is not waited for.
+const STALLED: Duration = Duration::from_millis(500);
 
 /// What a sink holds outside of the job: what was prepared, and what was published.
 #[derive(Debug, Default)]
@@ -122,7 +125,13 @@ pub static KILLED_IN_THE_MIDDLE: AtomicUsize = AtomicUsize::new(0);
 /// Runs the statements of `text`, whose `${PARALLELISM}` is put in. Each query is run to its end once; then again, at
 /// parallelism `from`, until about half of the rows were read, when a checkpoint is taken and the job is killed; then
 /// it goes on from that checkpoint at parallelism `to`. Gives what the sink published in the last two runs together.
-pub fn run_in_two(text: &str, from: usize, to: usize) -> Vec<Result<Answer, Error>> {
+/// State is kept within `memory`.
+pub fn run_in_two(
+    text: &str,
+    from: usize,
+    to: usize,
+    memory: Arc<MemoryBudget>,
+) -> Vec<Result<Answer, Error>> {
     let at = |parallelism: usize| text.replace("${PARALLELISM}", &parallelism.to_string());
     let (mut before, mut after) = (Runner::new(), Runner::new());
     let pieces = |text: String| sql::split(&text);
@@ -163,7 +172,7 @@ pub fn run_in_two(text: &str, from: usize, to: usize) -> Vec<Result<Answer, Erro
             (Ok((whole, _)), Ok((half, schema)), Ok((rest, _))) => {
                 let plans = [whole, half, rest];
                 let max_parallelism = before.session.config().max_parallelism();
-                let result = in_two(plans, &before, max_parallelism);
+                let result = in_two(plans, &before, max_parallelism, &memory);
                 answers.push(result.map(|()| shown(&schema, &sink.published(), zone)));
             }
             (Err(e), ..) | (_, Err(e), _) | (.., Err(e)) => answers.push(Err(e)),
@@ -176,12 +185,14 @@ fn in_two(
     [whole, half, rest]: [StreamPlan; 3],
     runner: &Runner,
     max_parallelism: usize,
+    memory: &Arc<MemoryBudget>,
 ) -> Result<(), Error> {
     let folder = tempfile::tempdir().unwrap();
     let storage = CheckpointStorage::open(&folder.path().display().to_string(), runner.handle())?;
     let options = || JobOptions {
         max_parallelism,
         batch_rows: BATCH_ROWS,
+        memory: memory.clone(),
         checkpointing: Some(CheckpointOptions::new(storage.clone())),
         ..JobOptions::new("recovery", Arc::new(SystemClock), runner.handle().clone())
     };
@@ -217,6 +228,89 @@ fn in_two(
         Some(result) => result,
         None => panic!("the restored job hangs: {:?} {:?}", job.progress(), job.notices()),
     }
+}
+
+/// One life of a job that is killed, or its last, in which it comes to its end.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// `parallelism.default`.
+    pub parallelism: usize,
+    /// After so many rows of this life a checkpoint is taken each time, and after the last one the job is killed;
+    /// growing. Without any the job goes on to its end.
+    pub checkpoints: Vec<u64>,
+}
+
+/// How a query is run by [`run_in_lives`].
+#[derive(Debug, Clone)]
+pub struct Lives {
+    /// One after the other, each from the last checkpoint of the one before; the last takes no checkpoint.
+    pub lives: Vec<Life>,
+    /// Most rows in a batch of a source.
+    pub batch_rows: usize,
+    /// Budget for keyed state in bytes; what is beyond it is spilled.
+    pub memory: Option<usize>,
+}
+
+/// Runs the query `piece` in several lives, and gives what its sink published in all of them together, and how many
+/// times it was killed.
+///
+/// Errors: what the planner refuses, and what fails a job.
+pub fn run_in_lives(runner: &mut Runner, piece: &Piece, how: &Lives) -> Result<(Answer, usize), Error> {
+    let zone = runner.session.config().zone();
+    let sink = CommittingSink::default();
+    let folder = tempfile::tempdir().unwrap();
+    let storage = CheckpointStorage::open(&folder.path().display().to_string(), runner.handle())?;
+    let memory = match how.memory {
+        Some(bytes) => MemoryBudget::new(bytes, folder.path().join("spilled")),
+        None => MemoryBudget::unlimited(),
+    };
+    let mut restore = None;
+    for (kills, Life { parallelism, checkpoints }) in how.lives.iter().enumerate() {
+        runner.session.config_mut().set("parallelism.default", &parallelism.to_string())?;
+        let (plan, schema) = runner.session.plan_into(piece, Arc::new(sink.clone()))?;
+        let gate = checkpoints.first().map(|first| ReadGate::after(*first));
+        let options = JobOptions {
+            max_parallelism: runner.session.config().max_parallelism(),
+            batch_rows: how.batch_rows,
+            memory: memory.clone(),
+            // A job of one life needs none.
+            checkpointing: (how.lives.len() > 1).then(|| CheckpointOptions::new(storage.clone())),
+            restore: restore.take(),
+            gate: gate.clone(),
+            ..JobOptions::new("lives", Arc::new(SystemClock), runner.handle().clone())
+        };
+        let job = runtime::start(plan, options)?;
+        let ended = |job: &JobHandle| match job.wait(Some(PATIENCE)) {
+            Some(result) => result.map(|()| (shown(&schema, &sink.published(), zone), kills)),
+            None => panic!("the job hangs: {:?} {:?}", job.progress(), job.notices()),
+        };
+        let mut is_alive = true;
+        for rows in checkpoints {
+            gate.as_ref().expect("made with the checkpoints").move_to(*rows);
+            // A gate also holds back rows that are no source's: where there are some, less comes than asked for.
+            let (mut read, mut since) = (0, Instant::now());
+            while read < *rows
+                && since.elapsed() < STALLED
+                && job.wait(Some(Duration::from_millis(1))).is_none()
+            {
+                let now = job.progress().rows_in;
+                if now > read {
+                    (read, since) = (now, Instant::now());
+                }
+            }
+            // It cannot be taken when all was read, and the job has come to its end.
+            is_alive = is_alive && job.checkpoint().is_ok();
+        }
+        if checkpoints.is_empty() || !is_alive {
+            return ended(&job);
+        }
+        job.cancel();
+        job.wait(Some(PATIENCE)).expect("the job ends")?;
+        let (manifest, notices) = storage.latest()?.expect("a checkpoint");
+        restore =
+            Some(RestoreOptions { manifest, storage: storage.clone(), ignore_unclaimed: false, notices });
+    }
+    panic!("the last life takes no checkpoint");
 }
 
 fn shown(schema: &SchemaRef, batches: &[ChangeBatch], zone: Tz) -> Answer {

@@ -20,3 +20,8 @@ pub fn kinesis() -> String {
 pub fn moto() -> String {
     address("RUNNEL_MOTO")
 }
+
+/// PostgreSQL's `host:port`; user `runnel`, password `runnel-secret`, database `runnel`.
+pub fn postgres() -> String {
+    address("RUNNEL_POSTGRES")
+}

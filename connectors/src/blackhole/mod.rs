@@ -39,7 +39,8 @@ struct BlackholeSink {
 
 impl Sink for BlackholeSink {
     fn accepts(&self) -> ChangelogMode {
-        ChangelogMode::RETRACT
+        // As Flink's: all but `-U`.
+        ChangelogMode::UPSERT
     }
 
     fn describe(&self) -> String {

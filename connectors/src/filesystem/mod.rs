@@ -10,9 +10,10 @@ mod source;
 mod tests;
 
 use crate::formats::select;
+use crate::lookup;
 use crate::options::{OptionReader, idle_timeout_option, option};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use engine::connector::{Connector, OptionHelp, Sink, Source, TableContext};
+use engine::connector::{Connector, Lookup, OptionHelp, Sink, Source, TableContext};
 use engine::error::{Error, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const DEFAULT_PARTITION: &str = "__DEFAULT_PARTITION__";
 
 #[rustfmt::skip]
 fn own_options() -> Vec<OptionHelp> {
-    vec![
+    let mut options = vec![
         option("path", None, true, "Directory of the table's files, or for reading one file: a path or a `file:` URL. All files below it are read, those whose names begin with `.` or `_` excepted."),
         option("source.monitor-interval", None, false, "How often the directory is looked through for new files; without it, the table ends when all files there were at the start are read."),
         option("source.path.regex-pattern", None, false, "Regular expression that the absolute path of a file must match as a whole to be read."),
@@ -43,7 +44,10 @@ fn own_options() -> Vec<OptionHelp> {
         option("auto-compaction", Some("false"), false, "Only `false`: files are not merged."),
         option("sink.shuffle-by-partition.enable", Some("false"), false, "Accepted for Flink's sake, without effect."),
         option("sink.parallelism", None, false, "Number of parallel writers."),
-    ]
+        option("lookup.cache", Some("FULL"), false, "Only `FULL`: a table that is looked up is read as a whole by each task, and kept."),
+    ];
+    options.extend(lookup::full_options());
+    options
 }
 
 impl Connector for Filesystem {
@@ -59,11 +63,43 @@ impl Connector for Filesystem {
     }
 
     fn source(&self, table: &TableContext) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(self.reading(table)?))
+    }
+
+    fn lookup(&self, table: &TableContext) -> Result<Option<Lookup>> {
+        // A table that is looked up is read to its end, again and again.
+        let source = source::FilesystemSource { monitor: None, ..self.reading(table)? };
+        if !source.changelog().is_append() {
+            return Err(Error::unsupported(
+                format!("Looking up a table with 'format' = '{}'", source.format.name()),
+                "Use a format of inserts: json or csv.",
+            ));
+        }
+        let help = self.help(table)?;
+        let reload = lookup::reload(&OptionReader::new(self.name(), &table.options, &help)?, table)?;
+        Ok(Some(Lookup::Full { table: Arc::new(source), reload }))
+    }
+
+    fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
+        self.writing(table)
+    }
+}
+
+impl Filesystem {
+    /// All options of the table, its format's included.
+    fn help(&self, table: &TableContext) -> Result<Vec<OptionHelp>> {
+        let mut help = own_options();
+        help.extend(select::require(self.name(), &table.options, &["format"])?.help());
+        Ok(help)
+    }
+
+    fn reading(&self, table: &TableContext) -> Result<source::FilesystemSource> {
         let format = select::require(self.name(), &table.options, &["format"])?;
         let mut help = own_options();
         help.extend(format.help());
         let options = OptionReader::new(self.name(), &table.options, &help)?;
         check_sink(&options)?;
+        check_lookup(&options)?;
         let stored = stored_columns(table)?;
         format.check(&stored)?;
         let pattern = options.get("source.path.regex-pattern").map(|text| {
@@ -77,7 +113,7 @@ impl Connector for Filesystem {
             return Err(Error::user("Option 'source.monitor-interval' must be longer than 0.")
                 .with_hint("Leave it out to read the files that are there and end."));
         }
-        Ok(Arc::new(source::FilesystemSource {
+        Ok(source::FilesystemSource {
             path: path::local(options.required("path")?)?,
             pattern: pattern.transpose()?,
             monitor: monitor.map(Duration::from_millis),
@@ -88,10 +124,10 @@ impl Connector for Filesystem {
             partitioned_by: table.partitioned_by.clone(),
             metadata: table.metadata.clone(),
             zone: table.zone,
-        }))
+        })
     }
 
-    fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
+    fn writing(&self, table: &TableContext) -> Result<Arc<dyn Sink>> {
         let format = select::require(self.name(), &table.options, &["format"])?;
         let mut help = own_options();
         help.extend(format.help());
@@ -115,6 +151,17 @@ impl Connector for Filesystem {
             parallelism: options.parallelism("sink.parallelism")?,
             lineage: Default::default(),
         }))
+    }
+}
+
+/// Only the whole table is kept.
+fn check_lookup(options: &OptionReader) -> Result<()> {
+    match options.choice("lookup.cache", &["FULL", "NONE", "PARTIAL"])? {
+        Some(1 | 2) => Err(Error::unsupported(
+            "'lookup.cache' = 'NONE' or 'PARTIAL' of a 'filesystem' table",
+            "Leave it out: files are read as a whole, and kept.",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -337,11 +337,8 @@ fn a_restored_reader_goes_on_in_the_middle_of_a_file_that_grew() {
         std::fs::write(&file, lines(0..80)).unwrap();
         let mut second = reader(&*source, table.physical.clone(), 7);
         second.assign(positions.clone()).unwrap();
-        loop {
-            match second.poll(Duration::ZERO).unwrap() {
-                Poll::Rows { batch, .. } => seen.extend(numbers(&batch)),
-                _ => break,
-            }
+        while let Poll::Rows { batch, .. } = second.poll(Duration::ZERO).unwrap() {
+            seen.extend(numbers(&batch));
         }
         assert_eq!(seen, (0..80).collect::<Vec<_>>(), "{format}");
         std::fs::write(&file, lines(0..1)).unwrap();

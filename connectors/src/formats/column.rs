@@ -52,10 +52,11 @@ pub(super) enum Values {
 }
 
 /// Texts side by side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bytes {
     pub bytes: Vec<u8>,
-    ends: Vec<i32>,
+    /// 0, then the end of each value.
+    offsets: Vec<i32>,
 }
 
 /// An object: its columns, and its keys in the order in which they come.
@@ -64,6 +65,14 @@ pub(super) struct Row {
     pub fields: Fields,
     pub columns: Vec<Column>,
     pub keys: KeyOrder,
+    /// NULLs at the end that the columns do not have yet: most rows of a stream may be of another kind.
+    owed: usize,
+}
+
+impl Default for Bytes {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), offsets: vec![0] }
+    }
 }
 
 impl Bytes {
@@ -73,33 +82,40 @@ impl Bytes {
     pub fn close(&mut self) -> bool {
         match i32::try_from(self.bytes.len()) {
             Ok(end) => {
-                self.ends.push(end);
+                self.offsets.push(end);
                 true
             }
             Err(_) => false,
         }
     }
 
-    fn end(&self, n: usize) -> usize {
-        if n == 0 { 0 } else { self.ends[n - 1] as usize }
+    /// Drops what was appended since the last value was closed.
+    pub fn forget_open(&mut self) {
+        self.bytes.truncate(self.offsets[self.len()] as usize);
     }
 
     pub fn get(&self, n: usize) -> &[u8] {
-        &self.bytes[self.end(n)..self.end(n + 1)]
+        &self.bytes[self.offsets[n] as usize..self.offsets[n + 1] as usize]
     }
 
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.offsets.len() - 1
     }
 
     pub fn truncate(&mut self, n: usize) {
-        self.bytes.truncate(self.end(n));
-        self.ends.truncate(n);
+        self.offsets.truncate(n + 1);
+        self.forget_open();
+    }
+
+    fn push_empty(&mut self, count: usize) {
+        let end = self.offsets[self.len()];
+        self.offsets.resize(self.offsets.len() + count, end);
     }
 
     fn take(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        let (bytes, ends) = (renew(&mut self.bytes), renew(&mut self.ends));
-        (offsets(ends), Buffer::from_vec(bytes))
+        let (bytes, offsets) = (renew(&mut self.bytes), renew(&mut self.offsets));
+        self.offsets.push(0);
+        (OffsetBuffer::new(offsets.into()), Buffer::from_vec(bytes))
     }
 }
 
@@ -120,11 +136,22 @@ impl Row {
     pub fn new(fields: &Fields) -> Result<Self> {
         let columns = fields.iter().map(Column::new).collect::<Result<Vec<_>>>()?;
         let keys = KeyOrder::new(fields.iter().map(|f| f.name().as_str()));
-        Ok(Self { fields: fields.clone(), columns, keys })
+        Ok(Self { fields: fields.clone(), columns, keys, owed: 0 })
+    }
+
+    /// To be called before the columns get the values of the next row that is not NULL.
+    #[inline]
+    pub fn begin(&mut self) {
+        if self.owed > 0 {
+            let count = std::mem::take(&mut self.owed);
+            self.columns.iter_mut().for_each(|c| c.push_nulls(count));
+        }
     }
 
     pub fn truncate(&mut self, rows: usize) {
         self.columns.iter_mut().for_each(|c| c.truncate(rows));
+        let have = self.columns.iter().map(|c| c.len).min().unwrap_or(rows);
+        self.owed = rows.saturating_sub(have);
     }
 }
 
@@ -183,26 +210,32 @@ impl Column {
     }
 
     /// Appends NULL, also to what is nested in it: readers of a field look at its own bits.
+    #[inline]
     pub fn push_null(&mut self) {
+        self.push_nulls(1);
+    }
+
+    fn push_nulls(&mut self, count: usize) {
+        let len = self.len + count;
         match &mut self.values {
             Values::Null => {}
-            Values::Boolean(v) => v.push(false),
-            Values::Int8(v) => v.push(0),
-            Values::Int16(v) => v.push(0),
-            Values::Int32(v) | Values::Date(v) | Values::Time(v) | Values::YearMonth(v) => v.push(0),
-            Values::Int64(v) | Values::DayTime(v) | Values::Timestamp { values: v, .. } => v.push(0),
-            Values::Float32(v) => v.push(0.0),
-            Values::Float64(v) => v.push(0.0),
-            Values::Decimal { values, .. } => values.push(0),
-            Values::Text(b) | Values::Binary(b) => b.ends.push(b.ends.last().copied().unwrap_or(0)),
+            Values::Boolean(v) => v.resize(len, false),
+            Values::Int8(v) => v.resize(len, 0),
+            Values::Int16(v) => v.resize(len, 0),
+            Values::Int32(v) | Values::Date(v) | Values::Time(v) | Values::YearMonth(v) => v.resize(len, 0),
+            Values::Int64(v) | Values::DayTime(v) | Values::Timestamp { values: v, .. } => v.resize(len, 0),
+            Values::Float32(v) => v.resize(len, 0.0),
+            Values::Float64(v) => v.resize(len, 0.0),
+            Values::Decimal { values, .. } => values.resize(len, 0),
+            Values::Text(b) | Values::Binary(b) => b.push_empty(count),
             Values::List { ends, .. } | Values::Map { ends, .. } => {
-                ends.push(ends.last().copied().unwrap_or(0));
+                ends.resize(len, ends.last().copied().unwrap_or(0));
             }
-            Values::Row(row) => row.columns.iter_mut().for_each(Self::push_null),
+            Values::Row(row) => row.owed += count,
         }
-        let len = self.len;
-        self.validity.get_or_insert_with(|| vec![true; len]).push(false);
-        self.len += 1;
+        let before = self.len;
+        self.validity.get_or_insert_with(|| vec![true; before]).resize(len, false);
+        self.len = len;
     }
 
     /// Forgets all values from the `len`-th on.
@@ -317,6 +350,7 @@ impl Column {
                 Arc::new(MapArray::try_new(entries.clone(), offsets(ends), pairs, nulls, *sorted)?)
             }
             Values::Row(row) => {
+                row.begin();
                 let columns = row.columns.iter_mut().map(Self::finish).collect::<Result<Vec<_>>>()?;
                 Arc::new(StructArray::try_new_with_length(row.fields.clone(), columns, nulls, len)?)
             }

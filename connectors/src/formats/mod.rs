@@ -81,8 +81,15 @@ pub trait Format: Send + Sync {
 }
 
 /// All formats of this build.
-pub const FORMATS: &[&dyn Format] =
-    &[&csv::Csv, &json::Json, &change_json::DEBEZIUM, &change_json::OGG, &raw::Raw];
+pub const FORMATS: &[&dyn Format] = &[
+    &csv::Csv,
+    &json::Json,
+    &change_json::DEBEZIUM,
+    &change_json::OGG,
+    &change_json::CANAL,
+    &change_json::MAXWELL,
+    &raw::Raw,
+];
 
 /// The format called `name`.
 ///

@@ -2,6 +2,7 @@
 
 use super::calendar::{DAY_SECONDS, days_from_civil, month_length};
 use super::json::TimestampFormat;
+use arrow::datatypes::TimeUnit;
 use base64::Engine;
 
 /// As Java's `String.trim`: without control characters and blanks at both ends.
@@ -173,6 +174,14 @@ pub struct MinuteCache {
     /// `yyyy-MM-dd HH:mm`; filled by a fully checked parse only.
     text: [u8; 16],
     seconds: i64,
+}
+
+impl MinuteCache {
+    /// The minute's text and its time in `unit`, where that is milliseconds.
+    #[inline(always)]
+    pub fn of(&self, unit: TimeUnit) -> Option<(&[u8; 16], i64)> {
+        (unit == TimeUnit::Millisecond).then_some((&self.text, self.seconds * 1000))
+    }
 }
 
 /// Seconds since the epoch and nanoseconds of a timestamp's text. `ltz` wants a `Z` at the end.

@@ -1,4 +1,5 @@
-//! `Consumer`: a librdkafka consumer that is read in batches. With `queue.rs` the only unsafe code of the connector.
+//! `Consumer`: a librdkafka consumer that is read in batches. With `queue.rs`, and one call in `fetch`, the only
+//! unsafe code of the connector.
 
 use super::properties::Properties;
 use super::queue::{Batch, Queue};
@@ -10,6 +11,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaRespErr, RDKafkaType};
 use rdkafka_sys as sys;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +43,8 @@ pub(super) struct Events {
     /// Commits of offsets that worked and that did not, since they were asked for.
     committed: AtomicU64,
     not_committed: AtomicU64,
+    /// The last offset of each partition whose commit worked.
+    offsets: Mutex<HashMap<(String, i32), i64>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -131,7 +135,7 @@ unsafe extern "C" fn on_error(
 unsafe extern "C" fn on_commit(
     _: *mut sys::rd_kafka_t,
     error: RDKafkaRespErr,
-    _: *mut sys::rd_kafka_topic_partition_list_t,
+    list: *mut sys::rd_kafka_topic_partition_list_t,
     opaque: *mut c_void,
 ) {
     if opaque.is_null() {
@@ -139,11 +143,42 @@ unsafe extern "C" fn on_commit(
     }
     // SAFETY: `opaque` is the context that `Client::new` set, which lives as long as the client.
     let events = unsafe { &*opaque.cast::<Events>() };
-    let counter = match error {
-        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => &events.committed,
-        _ => &events.not_committed,
+    if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        events.not_committed.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    events.committed.fetch_add(1, Ordering::Relaxed);
+    if list.is_null() {
+        return;
+    }
+    let mut offsets = events.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: the list is alive for the length of this call, and read only.
+    for (at, error) in unsafe { elements(list) } {
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            offsets.insert((at.topic, at.partition), at.offset);
+        }
+    }
+}
+
+/// The elements of a list, each with its own error.
+///
+/// # Safety
+/// `list` is alive, and its topics are C strings.
+unsafe fn elements(list: *mut sys::rd_kafka_topic_partition_list_t) -> Vec<(At, RDKafkaRespErr)> {
+    // SAFETY: by the caller.
+    let elements = unsafe {
+        let native = &*list;
+        match usize::try_from(native.cnt) {
+            Ok(count) if count > 0 => std::slice::from_raw_parts(native.elems, count),
+            _ => &[],
+        }
     };
-    counter.fetch_add(1, Ordering::Relaxed);
+    let at = |e: &sys::rd_kafka_topic_partition_t| {
+        // SAFETY: by the caller.
+        let topic = unsafe { CStr::from_ptr(e.topic) }.to_string_lossy().into_owned();
+        (At { topic, partition: e.partition, offset: e.offset }, e.err)
+    };
+    elements.iter().map(at).collect()
 }
 
 impl Consumer {
@@ -237,24 +272,18 @@ impl Consumer {
                 error => Err(KafkaError::OffsetFetch(error.into())),
             }
         })?;
-        // SAFETY: the list is alive and holds `cnt` elements whose topics are C strings.
-        let elements = unsafe {
-            let native = &*list.ptr();
-            std::slice::from_raw_parts(native.elems, usize::try_from(native.cnt).unwrap_or(0))
-        };
+        // SAFETY: the list is alive, and its topics are C strings.
+        let elements = unsafe { elements(list.ptr()) };
         elements
-            .iter()
-            .map(|e| {
-                // SAFETY: as above.
-                let topic = unsafe { CStr::from_ptr(e.topic) }.to_string_lossy().into_owned();
-                if e.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    let why = meaning(e.err.into());
-                    return Err(Error::external(format!(
-                        "Kafka has no offsets of partition {} of topic '{topic}': {why}.",
-                        e.partition
-                    )));
-                }
-                Ok(At { topic, partition: e.partition, offset: e.offset })
+            .into_iter()
+            .map(|(at, error)| match error {
+                RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(at),
+                error => Err(Error::external(format!(
+                    "Kafka has no offsets of partition {} of topic '{}': {}.",
+                    at.partition,
+                    at.topic,
+                    meaning(error.into())
+                ))),
             })
             .collect()
     }
@@ -305,6 +334,12 @@ impl Consumer {
         let events = self.client.context();
         let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
         (take(&events.committed), take(&events.not_committed))
+    }
+
+    /// The last offset of a partition whose commit worked.
+    pub(super) fn committed_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        let offsets = self.client.context().offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.get(&(topic.to_string(), partition)).copied()
     }
 
     /// Commits offsets in the background. Only shows progress, so failures are counted and not reported.

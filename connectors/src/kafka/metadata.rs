@@ -1,6 +1,6 @@
 //! Metadata columns: what a Kafka record carries beside its key and value.
 
-use super::queue::{Message, TimestampType};
+use super::record::{Record, TimestampType};
 use arrow::array::{
     ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
     TimestampMillisecondBuilder,
@@ -115,20 +115,20 @@ impl Column {
         }
     }
 
-    /// Appends the value of `message`, which is of `topic`.
-    pub(super) fn push(&mut self, message: &Message, topic: &str) {
+    /// Appends the value of `record`, which is of a partition of `topic`.
+    pub(super) fn push(&mut self, record: &impl Record, topic: &str, partition: i32) {
         match self {
             Self::Text(Meta::Topic, b) => b.append_value(topic),
-            Self::Text(_, b) => b.append_value(match message.timestamp().1 {
+            Self::Text(_, b) => b.append_value(match record.timestamp().1 {
                 TimestampType::None => "NoTimestampType",
                 TimestampType::Create => "CreateTime",
                 TimestampType::LogAppend => "LogAppendTime",
             }),
-            Self::Int(Meta::Partition, b) => b.append_value(message.partition()),
-            Self::Int(_, b) => b.append_option(message.leader_epoch()),
-            Self::Offset(b) => b.append_value(message.offset()),
-            Self::Timestamp(b) => b.append_value(message.timestamp().0),
-            Self::Headers(b) => push_headers(b, message),
+            Self::Int(Meta::Partition, b) => b.append_value(partition),
+            Self::Int(_, b) => b.append_option(record.leader_epoch()),
+            Self::Offset(b) => b.append_value(record.offset()),
+            Self::Timestamp(b) => b.append_value(record.timestamp().0),
+            Self::Headers(b) => push_headers(b, record),
         }
     }
 
@@ -145,9 +145,9 @@ impl Column {
 }
 
 /// Of several headers with one name the last is kept, as in Flink's map.
-fn push_headers(builder: &mut MapBuilder<StringBuilder, BinaryBuilder>, message: &Message) {
+fn push_headers(builder: &mut MapBuilder<StringBuilder, BinaryBuilder>, record: &impl Record) {
     let mut headers: Vec<(String, Option<Vec<u8>>)> = Vec::new();
-    message.headers(|name, value| {
+    record.headers(&mut |name, value| {
         let value = value.map(<[u8]>::to_vec);
         match headers.iter_mut().find(|(n, _)| n == name) {
             Some(known) => known.1 = value,

@@ -1,13 +1,15 @@
-//! `'connector' = 'kafka'` and `'upsert-kafka'`: topics as tables, over librdkafka.
+//! `'connector' = 'kafka'` and `'upsert-kafka'`: topics as tables, over librdkafka; records are fetched without it.
 
 mod client;
 mod enumerator;
+mod fetch;
 mod metadata;
 mod options;
 mod producer;
 mod properties;
 mod queue;
 mod reader;
+mod record;
 mod sink;
 mod source;
 mod transactions;

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// otherwise. Java waits 60 s, which is long for a person at a prompt.
 const API_TIMEOUT_MS: u64 = 15_000;
 
+/// `client.id` of connections besides librdkafka's, unless it is given.
+const CLIENT_ID: &str = "runnel";
+
 /// Most kilobytes that a reader fetches ahead, unless `queued.max.messages.kbytes` says otherwise.
 const PREFETCH_KBYTES: &str = "32768";
 
@@ -269,6 +272,21 @@ impl Properties {
     pub(super) fn transaction_timeout_ms(&self) -> i64 {
         let given = self.native.get("transaction.timeout.ms");
         given.and_then(|v| v.parse().ok()).unwrap_or(TRANSACTION_TIMEOUT_MS)
+    }
+
+    /// `client.id`, by which brokers tell clients apart in their logs and quotas.
+    pub(super) fn client_id(&self) -> &str {
+        self.get("client.id").unwrap_or(CLIENT_ID)
+    }
+
+    /// A setting under librdkafka's name, if it is given.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.native.get(key).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    /// Names of all settings that are given, as librdkafka has them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.native.keys().map(String::as_str)
     }
 
     /// How connections besides librdkafka's are made.

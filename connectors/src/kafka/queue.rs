@@ -1,5 +1,6 @@
 //! Messages in batches: `rd_kafka_consume_batch_queue` behind types that give everything back.
 
+use super::record::{Record, TimestampType};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka_sys as sys;
@@ -105,14 +106,6 @@ impl Drop for Message {
     }
 }
 
-/// When a timestamp was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TimestampType {
-    None,
-    Create,
-    LogAppend,
-}
-
 impl Message {
     fn raw(&self) -> &sys::rd_kafka_message_t {
         // SAFETY: alive until `self` is dropped.
@@ -152,26 +145,25 @@ impl Message {
     pub(super) fn partition(&self) -> i32 {
         self.raw().partition
     }
+}
 
-    /// The offset; at the end of a partition, that of the next record.
-    pub(super) fn offset(&self) -> i64 {
+impl Record for Message {
+    /// At the end of a partition that of the next record.
+    fn offset(&self) -> i64 {
         self.raw().offset
     }
 
-    /// The value; `None` if it is null.
-    pub(super) fn value(&self) -> Option<&[u8]> {
+    fn value(&self) -> Option<&[u8]> {
         // SAFETY: librdkafka gives pointer and length of memory that the message holds.
         unsafe { bytes(self.raw().payload, self.raw().len) }
     }
 
-    /// The key; `None` if it is null.
-    pub(super) fn key(&self) -> Option<&[u8]> {
+    fn key(&self) -> Option<&[u8]> {
         // SAFETY: as for the value.
         unsafe { bytes(self.raw().key, self.raw().key_len) }
     }
 
-    /// Milliseconds since the epoch (-1 if unknown), and what set them.
-    pub(super) fn timestamp(&self) -> (i64, TimestampType) {
+    fn timestamp(&self) -> (i64, TimestampType) {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.
         let ms = unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) };
@@ -183,15 +175,13 @@ impl Message {
         (ms, kind)
     }
 
-    /// Epoch of the partition's leader when the record was written.
-    pub(super) fn leader_epoch(&self) -> Option<i32> {
+    fn leader_epoch(&self) -> Option<i32> {
         // SAFETY: the message is alive.
         let epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) };
         (epoch >= 0).then_some(epoch)
     }
 
-    /// Calls `each` with name and value of every header.
-    pub(super) fn headers(&self, mut each: impl FnMut(&str, Option<&[u8]>)) {
+    fn headers(&self, each: &mut dyn FnMut(&str, Option<&[u8]>)) {
         let mut headers: *mut sys::rd_kafka_headers_t = ptr::null_mut();
         // SAFETY: the message is alive and keeps the headers, which are read only.
         let error = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &mut headers) };

@@ -1,17 +1,19 @@
-//! `KafkaReader`: partitions to Arrow batches. Messages come from librdkafka in batches, their bytes go into one
-//! buffer for each partition, and a decoder makes columns of it.
+//! `KafkaReader`: partitions to Arrow batches. Records come in batches, from `Fetcher` or, where it cannot serve, from
+//! librdkafka; their bytes go into one buffer for each partition, and a decoder makes columns of it.
 
-use super::client::{At, Consumer};
+use super::client::{At, Consumer, EARLIEST, LATEST};
 use super::enumerator::{Position, parse_id};
+use super::fetch::{Damage, Failure, Fetched, Fetcher};
 use super::metadata::{Column, Meta};
 use super::options::{KafkaOptions, Point};
-use super::queue::{MAX_MESSAGES, Message};
+use super::queue::MAX_MESSAGES;
+use super::record::Record;
 use crate::formats::{DecodeError, Decoded, Decoder, Payloads};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use chrono_tz::Tz;
-use engine::connector::{Metrics, Poll, Reader, ReaderContext, Split};
+use engine::connector::{Metrics, Poll, Reader, ReaderContext, Split, SplitReading};
 use engine::error::{Error, Result};
 use engine::time::Clock;
 use rdkafka::error::RDKafkaErrorCode;
@@ -80,6 +82,10 @@ enum Ready {
 /// Reads partitions.
 pub(super) struct KafkaReader {
     consumer: Consumer,
+    /// Fetches the records of all partitions, under their indexes; if there is none, `consumer` does.
+    fetcher: Option<Fetcher>,
+    /// What to do when an offset is not there any more: `earliest`, `latest` or `none`.
+    reset: &'static str,
     options: Arc<KafkaOptions>,
     projection: SchemaRef,
     columns: Vec<From>,
@@ -111,7 +117,11 @@ impl KafkaReader {
         let reset = match &options.startup {
             Point::Earliest | Point::Offsets(_) => "earliest",
             Point::Latest | Point::Timestamp(_) => "latest",
-            Point::Group => options.properties.reset().unwrap_or("none"),
+            Point::Group => match options.properties.reset() {
+                Some("earliest") => "earliest",
+                Some("latest") => "latest",
+                _ => "none",
+            },
         };
         let consumer = Consumer::new(&options.properties, reset)?;
         let mut columns = Vec::with_capacity(context.projection.fields().len());
@@ -147,6 +157,8 @@ impl KafkaReader {
         };
         Ok(Self {
             consumer,
+            fetcher: Fetcher::new(&options.properties),
+            reset,
             options,
             projection: context.projection,
             columns,
@@ -167,9 +179,113 @@ impl KafkaReader {
         })
     }
 
-    /// Takes messages from Kafka. `false`: nothing came in time.
+    /// Takes records from Kafka. `false`: nothing came in time.
     fn fetch(&mut self, timeout: Duration) -> Result<bool> {
-        let Self { consumer, partitions, places, ready, spare, metas, metrics, .. } = self;
+        match &mut self.fetcher {
+            Some(fetcher) => match fetcher.poll(timeout) {
+                Ok(Some(fetched)) => self.take_fetched(fetched).map(|()| true),
+                Ok(None) => {
+                    self.serve_client();
+                    self.check_brokers().map(|()| false)
+                }
+                Err(_) => self.leave_to_client().map(|()| true),
+            },
+            None => self.take_messages(timeout),
+        }
+    }
+
+    fn take_fetched(&mut self, fetched: Fetched) -> Result<()> {
+        let Some(mut fetcher) = self.fetcher.take() else { return Ok(()) };
+        let mut counts = Counts::default();
+        let mut failed = Vec::new();
+        for part in &fetched.parts {
+            let index = part.slot;
+            if let Some(failure) = part.failure {
+                failed.push((index, failure));
+                continue;
+            }
+            let with_keys = self.key.is_some();
+            let Self { partitions, ready, spare, metas, batch_rows, .. } = self;
+            let partition = &mut partitions[index];
+            if partition.done {
+                continue;
+            }
+            let read = fetcher.read(&fetched, part, |record| {
+                if take_record(partition, record, spare, metas, &mut counts, with_keys, *batch_rows) {
+                    seal(partition, index, ready);
+                }
+            });
+            if let Err(Damage(why)) = read {
+                seal(partition, index, ready);
+                ready.push_back(Ready::Failed(damaged(&partition.topic, partition.number, why)));
+                continue;
+            }
+            partition.at_end = part.at_end;
+            if partition.fetched < part.next {
+                // Markers of transactions, and records that compaction took away.
+                partition.fetched = part.next;
+                ready.extend(partition.chunk.is_none().then_some(Ready::Moved(index, part.next)));
+            }
+            seal(partition, index, ready);
+            if finish(partition, index, ready) {
+                fetcher.close(index);
+            }
+        }
+        fetcher.give_back(fetched);
+        self.fetcher = Some(fetcher);
+        self.count(&counts);
+        self.down_since_ms = None;
+        for (index, failure) in failed {
+            self.fail(index, failure)?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, index: usize, failure: Failure) -> Result<()> {
+        let Partition { topic, number, .. } = &self.partitions[index];
+        let error = match failure {
+            Failure::OutOfRange if self.reset != "none" => {
+                let end = if self.reset == "earliest" { EARLIEST } else { LATEST };
+                let asked = At { topic: topic.to_string(), partition: *number, offset: end };
+                let found = self.consumer.offsets_at(&[asked])?;
+                if let (Some(at), Some(fetcher)) = (found.first(), &mut self.fetcher) {
+                    self.partitions[index].fetched = at.offset;
+                    fetcher.seek(index, at.offset);
+                }
+                if finish(&mut self.partitions[index], index, &mut self.ready) {
+                    self.fetcher.iter_mut().for_each(|f| f.close(index));
+                }
+                return Ok(());
+            }
+            Failure::OutOfRange => out_of_range(topic, *number, "Broker: Offset out of range"),
+            Failure::Damaged => damaged(topic, *number, "the broker says so"),
+            Failure::Gone => gone(topic),
+            Failure::Denied => denied(topic),
+        };
+        self.ready.push_back(Ready::Failed(error));
+        Ok(())
+    }
+
+    /// From here on librdkafka fetches.
+    fn leave_to_client(&mut self) -> Result<()> {
+        self.fetcher = None;
+        let open = self.partitions.iter().filter(|p| !p.done).map(at).collect::<Vec<_>>();
+        if open.is_empty() { Ok(()) } else { self.consumer.assign(&open) }
+    }
+
+    /// Lets the client tell what happened to commits and connections; it has no messages while `fetcher` reads.
+    fn serve_client(&mut self) {
+        drop(self.consumer.consume(Duration::ZERO, 1));
+    }
+
+    fn count(&self, counts: &Counts) {
+        Metrics::add(&self.metrics.records, counts.records);
+        Metrics::add(&self.metrics.bytes, counts.bytes);
+        Metrics::add(&self.metrics.skipped, counts.keyless);
+    }
+
+    fn take_messages(&mut self, timeout: Duration) -> Result<bool> {
+        let Self { consumer, partitions, places, ready, spare, metas, .. } = self;
         let with_keys = self.key.is_some();
         let mut counts = Counts::default();
         let mut open = Vec::new();
@@ -184,6 +300,7 @@ impl KafkaReader {
         }
         for message in batch {
             let place = (message.topic_id(), message.partition());
+            let error = |code| consumer_error(code, &message.topic(), place.1, &message.error_text());
             if last.0 != place || last.1 == usize::MAX {
                 let known = places.get(&place).copied().or_else(|| {
                     let topic = message.topic();
@@ -191,9 +308,7 @@ impl KafkaReader {
                     found.inspect(|index| _ = places.insert(place, *index))
                 });
                 let Some(index) = known else {
-                    if let Some(code) = message.error() {
-                        failed = failed.or_else(|| consumer_error(code, &message));
-                    }
+                    failed = failed.or_else(|| message.error().and_then(error));
                     continue;
                 };
                 last = (place, index);
@@ -210,47 +325,34 @@ impl KafkaReader {
                     }
                 }
                 Some(code) => {
-                    failed = failed.or_else(|| consumer_error(code, &message));
+                    failed = failed.or_else(|| error(code));
                     continue;
                 }
                 None => {
                     partition.at_end = false;
-                    if partition.done || message.offset() < partition.fetched {
+                    if partition.done {
                         continue;
                     }
-                    if partition.stop.is_none_or(|stop| message.offset() < stop) {
-                        add(partition, &message, spare, metas, &mut counts, with_keys);
-                        partition.fetched = message.offset() + 1;
-                        let full = partition.chunk.as_ref().is_some_and(|c| {
-                            c.offsets.len() >= self.batch_rows || c.values.num_bytes() >= MAX_BATCH_BYTES
-                        });
-                        if full {
-                            seal(partition, index, ready);
-                        }
-                        if partition.chunk.is_some() && open.last() != Some(&index) {
-                            open.push(index);
-                        }
-                    } else {
-                        partition.fetched = message.offset();
+                    if take_record(partition, &message, spare, metas, &mut counts, with_keys, self.batch_rows)
+                    {
+                        seal(partition, index, ready);
+                    }
+                    if partition.chunk.is_some() && open.last() != Some(&index) {
+                        open.push(index);
                     }
                 }
             }
-            if partition.stop.is_some_and(|stop| partition.fetched >= stop) && !partition.done {
-                partition.done = true;
-                seal(partition, index, ready);
-                ready.push_back(Ready::Finished(index));
+            if finish(partition, index, ready) {
                 done.push(at(partition));
             }
         }
         for index in open {
             seal(&mut partitions[index], index, ready);
         }
-        Metrics::add(&metrics.records, counts.records);
-        Metrics::add(&metrics.bytes, counts.bytes);
-        Metrics::add(&metrics.skipped, counts.keyless);
         if !done.is_empty() {
             consumer.unassign(&done)?;
         }
+        self.count(&counts);
         self.down_since_ms = None;
         self.ready.extend(failed.map(Ready::Failed));
         Ok(true)
@@ -263,7 +365,8 @@ impl KafkaReader {
             // Says why.
             return self.consumer.metadata(None).map(|_| self.consumer.recovered());
         }
-        if !trouble.all_down {
+        let all_down = self.fetcher.as_ref().map_or(trouble.all_down, |f| f.lost().is_some());
+        if !all_down {
             self.down_since_ms = None;
             return Ok(());
         }
@@ -389,11 +492,28 @@ impl KafkaReader {
         let (succeeded, failed) = self.consumer.commits();
         self.metrics.commits_succeeded.fetch_add(succeeded, Ordering::Relaxed);
         self.metrics.commits_failed.fetch_add(failed, Ordering::Relaxed);
-        let behind = self.partitions.iter().filter(|p| !p.finished).filter_map(|p| {
-            let end = self.consumer.known_end(&p.topic, p.number)?;
-            Some((p.stop.map_or(end, |s| s.min(end)) - p.position).max(0))
-        });
-        let lag = behind.sum();
+        if self.fetcher.is_some() {
+            self.serve_client();
+        }
+        let mut lag = 0;
+        for (index, p) in self.partitions.iter().enumerate() {
+            if p.finished {
+                self.metrics.note_split(&p.id, None);
+                continue;
+            }
+            let end = match &self.fetcher {
+                Some(fetcher) => fetcher.known_end(index),
+                None => self.consumer.known_end(&p.topic, p.number),
+            };
+            let behind = end.map(|end| (p.stop.map_or(end, |s| s.min(end)) - p.position).max(0));
+            lag += behind.unwrap_or(0);
+            let reading = SplitReading {
+                current_offset: (p.position > 0).then(|| p.position - 1),
+                committed_offset: self.consumer.committed_offset(&p.topic, p.number),
+                lag: behind,
+            };
+            self.metrics.note_split(&p.id, Some(reading));
+        }
         // Readers share the number: each adds what changed on its side.
         self.metrics.lag.fetch_add(lag - self.lag, Ordering::Relaxed);
         self.lag = lag;
@@ -492,59 +612,93 @@ struct Counts {
     keyless: usize,
 }
 
-/// Puts a message into its partition's chunk. Tombstones, and records that lack the key that the table has, make
-/// no row.
-fn add(
+/// Puts a record into its partition's chunk, unless it was taken before or stands behind the end. Tombstones, and
+/// records that lack the key that the table has, make no row. `true`: the chunk is full.
+#[inline]
+fn take_record<R: Record>(
     partition: &mut Partition,
-    message: &Message,
+    record: &R,
     spare: &mut Vec<Chunk>,
     metas: &[Meta],
     counts: &mut Counts,
     with_keys: bool,
-) {
-    let (value, key) = (message.value(), message.key());
+    batch_rows: usize,
+) -> bool {
+    let offset = record.offset();
+    if offset < partition.fetched {
+        return false;
+    }
+    if partition.stop.is_some_and(|stop| offset >= stop) {
+        partition.fetched = offset;
+        return false;
+    }
+    partition.fetched = offset + 1;
+    let (value, key) = (record.value(), record.key());
     counts.records += 1;
     counts.bytes += value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
     let chunk = partition.chunk.get_or_insert_with(|| spare.pop().unwrap_or_else(|| Chunk::new(metas)));
-    let Some(value) = value else { return };
+    let Some(value) = value else { return false };
     if with_keys {
         let Some(key) = key else {
             counts.keyless += 1;
-            return;
+            return false;
         };
         chunk.keys.push(key);
     }
     chunk.values.push(value);
-    chunk.offsets.push(message.offset());
+    chunk.offsets.push(offset);
     for column in &mut chunk.metadata {
-        column.push(message, &partition.topic);
+        column.push(record, &partition.topic, partition.number);
     }
+    chunk.offsets.len() >= batch_rows || chunk.values.num_bytes() >= MAX_BATCH_BYTES
+}
+
+/// Whether the partition is read to its stop, which is noted.
+fn finish(partition: &mut Partition, index: usize, ready: &mut VecDeque<Ready>) -> bool {
+    let finished = partition.stop.is_some_and(|stop| partition.fetched >= stop) && !partition.done;
+    if finished {
+        partition.done = true;
+        seal(partition, index, ready);
+        ready.push_back(Ready::Finished(index));
+    }
+    finished
+}
+
+fn gone(topic: &str) -> Error {
+    Error::user(format!("Topic '{topic}' is gone: it was deleted or made anew while it was read."))
+}
+
+fn denied(topic: &str) -> Error {
+    Error::user(format!("Kafka refuses: this user may not read topic '{topic}'."))
+}
+
+fn damaged(topic: &str, partition: i32, why: &str) -> Error {
+    Error::external(format!("A record in partition {partition} of Kafka topic '{topic}' is damaged: {why}."))
+}
+
+fn out_of_range(topic: &str, partition: i32, why: &str) -> Error {
+    Error::user(format!(
+        "The next offset of partition {partition} of Kafka topic '{topic}' is not there any more: the records were \
+         removed before they were read ({why})."
+    ))
+    .with_hint("Set 'properties.auto.offset.reset' = 'earliest' to go on with the oldest that is left.")
 }
 
 /// The error for an event that reading cannot go on after; `None` for those that heal.
-fn consumer_error(code: RDKafkaErrorCode, message: &Message) -> Option<Error> {
+fn consumer_error(code: RDKafkaErrorCode, topic: &str, partition: i32, text: &str) -> Option<Error> {
     use RDKafkaErrorCode as C;
-    let topic = message.topic();
-    let place = format!("partition {} of Kafka topic '{topic}'", message.partition());
     Some(match code {
-        C::UnknownTopicOrPartition | C::UnknownTopic | C::UnknownPartition => {
-            Error::user(format!("Topic '{topic}' is gone: it was deleted or made anew while it was read."))
-        }
-        C::TopicAuthorizationFailed => {
-            Error::user(format!("Kafka refuses: this user may not read topic '{topic}'."))
-        }
-        C::GroupAuthorizationFailed => {
-            Error::user("Kafka refuses: this user may not use the group.").with_hint("See 'properties.group.id'.")
-        }
-        C::AutoOffsetReset | C::OffsetOutOfRange => Error::user(format!(
-            "The next offset of {place} is not there any more: the records were removed before they were read ({}).",
-            message.error_text()
+        C::UnknownTopicOrPartition | C::UnknownTopic | C::UnknownPartition => gone(topic),
+        C::TopicAuthorizationFailed => denied(topic),
+        C::GroupAuthorizationFailed => Error::user("Kafka refuses: this user may not use the group.")
+            .with_hint("See 'properties.group.id'."),
+        C::AutoOffsetReset | C::OffsetOutOfRange => out_of_range(topic, partition, text),
+        C::BadMessage => damaged(topic, partition, text),
+        C::MessageSizeTooLarge => Error::external(format!(
+            "A record in partition {partition} of Kafka topic '{topic}' is too large: {text}."
         ))
-        .with_hint("Set 'properties.auto.offset.reset' = 'earliest' to go on with the oldest that is left."),
-        C::BadMessage => Error::external(format!("A record in {place} is damaged: {}.", message.error_text())),
-        C::MessageSizeTooLarge => Error::external(format!("A record in {place} is too large: {}.", message.error_text()))
-            .with_hint("Raise 'properties.fetch.max.bytes' and 'properties.receive.message.max.bytes'."),
-        C::Fatal => Error::external(format!("The Kafka client gave up: {}.", message.error_text())),
+        .with_hint("Raise 'properties.fetch.max.bytes' and 'properties.receive.message.max.bytes'."),
+        C::Fatal => Error::external(format!("The Kafka client gave up: {text}.")),
         _ => return None,
     })
 }
@@ -559,9 +713,13 @@ impl Reader for KafkaReader {
             let Position { offset, stop } = Position::parse(&split)?;
             let done = stop.is_some_and(|stop| offset >= stop);
             let index = self.partitions.len();
+            let topic: Arc<str> = topic.into();
+            if let Some(fetcher) = &mut self.fetcher {
+                fetcher.add(topic.clone(), number, offset, stop);
+            }
             self.partitions.push(Partition {
                 id: split.id.into(),
-                topic: topic.into(),
+                topic,
                 number,
                 position: offset,
                 fetched: offset,
@@ -577,7 +735,7 @@ impl Reader for KafkaReader {
                 new.push(at(&self.partitions[index]));
             }
         }
-        if new.is_empty() { Ok(()) } else { self.consumer.assign(&new) }
+        if new.is_empty() || self.fetcher.is_some() { Ok(()) } else { self.consumer.assign(&new) }
     }
 
     fn poll(&mut self, mut timeout: Duration) -> Result<Poll> {
@@ -637,7 +795,11 @@ impl Reader for KafkaReader {
     fn status(&self) -> Option<String> {
         let open = self.partitions.iter().filter(|p| !p.finished).collect::<Vec<_>>();
         let trouble = self.consumer.trouble();
-        if let (true, Some(reason)) = (trouble.all_down, &trouble.reason) {
+        let lost = match &self.fetcher {
+            Some(fetcher) => fetcher.lost(),
+            None => trouble.reason.as_deref().filter(|_| trouble.all_down),
+        };
+        if let Some(reason) = lost {
             return Some(format!("no Kafka broker answers: {reason}"));
         }
         match open.as_slice() {

@@ -6,7 +6,7 @@ use super::options::{ScanOptions, Start};
 use super::position::Position;
 use crate::aws::{Failure, Trouble};
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use engine::connector::Metrics;
+use engine::connector::{Metrics, SplitReading};
 use engine::error::{Error, Result};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -167,6 +167,9 @@ impl Lags {
             None => lags.remove(shard),
         };
         metrics.lag.store(lags.values().copied().max().unwrap_or(0), Ordering::Relaxed);
+        drop(lags);
+        metrics
+            .note_split(shard, lag_ms.map(|lag| SplitReading { lag: Some(lag), ..SplitReading::default() }));
     }
 
     /// The lag of a shard, if it was read.
@@ -510,7 +513,10 @@ mod tests {
         lags.note(&"a".into(), Some(70), &metrics);
         lags.note(&"b".into(), Some(0), &metrics);
         assert_eq!(shown(), 70);
+        let each: Vec<_> =
+            metrics.splits().into_iter().map(|(shard, r)| (shard.to_string(), r.lag)).collect();
+        assert_eq!(each, [("a".to_string(), Some(70)), ("b".to_string(), Some(0))]);
         lags.note(&"a".into(), None, &metrics);
-        assert_eq!(shown(), 0);
+        assert_eq!((shown(), metrics.splits().len()), (0, 1));
     }
 }

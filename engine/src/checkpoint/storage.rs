@@ -211,7 +211,9 @@ impl CheckpointStorage {
             };
             match found {
                 Found::Unusable(error) => {
-                    passed.push(format!("Checkpoint {id} is passed over: {error}"));
+                    passed.push(format!(
+                        "Checkpoint {id} is passed over: {error} What sinks have published with it they publish again."
+                    ));
                     last_error = Some(error);
                 }
                 _ => passed.push(format!(
@@ -433,7 +435,8 @@ impl CheckpointStorage {
 struct Reader {
     storage: CheckpointStorage,
     wanted: Wanted,
-    /// Paths, and whether each must hold all state.
+    /// Paths, and whether each is its instance's first: the others must hold changes. So may the first, if there was
+    /// nothing yet when all was to be written.
     files: VecDeque<(String, bool)>,
     current: Option<OpenStateFile>,
     values: Vec<(String, Vec<u8>)>,
@@ -450,12 +453,9 @@ impl StateReader for Reader {
             }
             let Some((path, first)) = self.files.pop_front() else { return Ok(None) };
             let file = self.storage.open_state(&path, &self.wanted)?;
-            if file.is_full() != first {
+            if file.is_full() && !first {
                 let path = format!("{}/{path}", self.storage.uri());
-                return Err(damaged(
-                    &path,
-                    "it holds changes where all state is wanted, or the other way round",
-                ));
+                return Err(damaged(&path, "it holds all state where changes are wanted"));
             }
             self.current = Some(file);
         }

@@ -200,7 +200,9 @@ fn rows_come_back(storage: &CheckpointStorage, seed: u64) {
         let mut instances = Vec::new();
         for task in 0..before {
             let mut files = Vec::new();
-            for kind in [SnapshotKind::Full, SnapshotKind::Delta, SnapshotKind::Delta] {
+            // One that had nothing when all was to be written begins with changes.
+            let first = if task == 1 { SnapshotKind::Delta } else { SnapshotKind::Full };
+            for kind in [first, SnapshotKind::Delta, SnapshotKind::Delta] {
                 let groups = groups_of(task, GROUPS, before);
                 let mut rows: Vec<StateRows> = (0..rng.random_range(0..4))
                     .map(|n| {
@@ -252,6 +254,21 @@ fn rows_in_are_rows_out_at_any_parallelism() {
         let directory = TempDir::new().unwrap();
         rows_come_back(&open(directory.path()), seed);
     }
+}
+
+#[test]
+fn changes_may_stand_alone_and_all_state_only_comes_first() {
+    let directory = TempDir::new().unwrap();
+    let storage = open(directory.path());
+    let write = |n: i64, kind| storage.write_state(9, &id(), 0, n as u64, &[unkeyed(n)], &[], kind).unwrap();
+    // Of the operator's first checkpoint, when it had no state, there is no file.
+    let changes = entry(vec![vec![write(1, SnapshotKind::Delta), write(2, SnapshotKind::Delta)]]);
+    assert_eq!(texts(&read(&storage, &changes, 0, 1)), texts(&[unkeyed(1), unkeyed(2)]));
+    let wrong = entry(vec![vec![write(3, SnapshotKind::Delta), write(4, SnapshotKind::Full)]]);
+    let mut reader = storage.reader(&wrong, 0..GROUPS as u32, 0, 1).unwrap();
+    reader.next_rows().unwrap();
+    let error = reader.next_rows().unwrap_err();
+    assert!(error.message().contains("it holds all state where changes are wanted"), "{}", error.message());
 }
 
 #[test]
@@ -316,7 +333,11 @@ fn the_newest_whole_checkpoint_is_found() {
     assert_eq!(latest, first);
     assert_eq!(
         passed[1],
-        format!("Checkpoint 10 is passed over: {} is damaged: the file is missing.", missing.display())
+        format!(
+            "Checkpoint 10 is passed over: {} is damaged: the file is missing. What sinks have published with it they \
+             publish again.",
+            missing.display()
+        )
     );
 }
 
@@ -644,6 +665,7 @@ fn what_becomes_of_state_is_told_with_reasons() {
             update_before: true,
             at_end_only: false,
             mini_batch: None,
+            ttl_ms: None,
         })
     };
     let plan = StreamPlan {

@@ -1,6 +1,6 @@
 //! `Connector`: the factory behind `'connector' = '…'`.
 
-use super::{Sink, Source};
+use super::{Lookup, Sink, Source};
 use crate::error::Result;
 use crate::time::Clock;
 use arrow::datatypes::{FieldRef, SchemaRef};
@@ -24,6 +24,15 @@ pub trait Connector: Send + Sync {
     ///
     /// Errors: as `source`; a connector that cannot be written.
     fn sink(&self, table: &TableContext) -> Result<Arc<dyn Sink>>;
+
+    /// The table as one that is looked up; `None` if this connector's tables cannot be. Checks all options without
+    /// touching the network.
+    ///
+    /// Errors: as `source`.
+    fn lookup(&self, table: &TableContext) -> Result<Option<Lookup>> {
+        let _ = table;
+        Ok(None)
+    }
 }
 
 /// An option of a connector, as shown by completion and docs.

@@ -9,8 +9,9 @@ use crate::time::Clock;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Whether a source ends by itself.
@@ -195,9 +196,36 @@ pub struct Metrics {
     pub commits_failed: AtomicU64,
     /// How far behind the end reading is, in milliseconds (Kinesis) or records (Kafka); -1 unknown.
     pub lag: AtomicI64,
+    splits: Mutex<BTreeMap<Arc<str>, SplitReading>>,
+}
+
+/// How far one split is read, where its connector tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SplitReading {
+    /// Offset of the last record read.
+    pub current_offset: Option<i64>,
+    /// Offset committed for others to see.
+    pub committed_offset: Option<i64>,
+    /// As [`Metrics::lag`], of this split.
+    pub lag: Option<i64>,
 }
 
 impl Metrics {
+    /// Notes how far `split` is read; `None`: it is read no more.
+    pub fn note_split(&self, split: &Arc<str>, reading: Option<SplitReading>) {
+        let mut splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        match reading {
+            Some(reading) => splits.insert(split.clone(), reading),
+            None => splits.remove(split),
+        };
+    }
+
+    /// How far each split is read, where the connector tells, by its name.
+    pub fn splits(&self) -> Vec<(Arc<str>, SplitReading)> {
+        let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        splits.iter().map(|(split, reading)| (split.clone(), *reading)).collect()
+    }
+
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);

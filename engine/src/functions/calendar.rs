@@ -1,7 +1,7 @@
 //! Days, years and zones as numbers: the proleptic Gregorian calendar without limits, and a zone's offset.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone};
-use chrono_tz::Tz;
+use chrono_tz::{OffsetName, Tz};
 
 /// Seconds of a day.
 pub const DAY_SECONDS: i64 = 86_400;
@@ -90,6 +90,13 @@ pub fn offset_at(zone: Tz, epoch_seconds: i64) -> i64 {
         Some(at) => i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()),
         None => 0,
     }
+}
+
+/// The zone's short name at the instant: `UTC`, `EST`, `EDT`.
+pub fn zone_name(zone: Tz, epoch_seconds: i64) -> String {
+    let name = DateTime::from_timestamp(epoch_seconds, 0)
+        .and_then(|at| zone.offset_from_utc_datetime(&at.naive_utc()).abbreviation().map(str::to_string));
+    name.unwrap_or_else(|| zone.name().to_string())
 }
 
 /// The instant at which wall clocks in `zone` show `wall_seconds` (seconds since 1970-01-01 00:00 there). Of

@@ -1,5 +1,6 @@
 //! Texts and bytes into each other: hexadecimal, base64, character sets, hashes.
 
+use super::field::{Length, declare};
 use super::scalar::{Binding, Call, Function, Kind, check_size, result, user, user_hint};
 use super::text::hex_lower;
 use arrow::array::*;
@@ -16,18 +17,28 @@ const T: Kind = Kind::Text;
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("HEX", &[Kind::TextOrInteger], result::text, hex),
     Function::new("BIN", &[Kind::Integer], result::text, bin),
-    Function::new("TO_BASE64", &[T], result::text, to_base64),
+    Function::new("TO_BASE64", &[Kind::TextOrBytes], result::text, to_base64),
     Function::new("FROM_BASE64", &[T], result::text, from_base64),
-    Function::new("ENCODE", &[T, T], result::bytes, encode),
-    Function::new("DECODE", &[Kind::Bytes, T], result::text, decode),
-    Function::new("MD5", &[T], result::text, |c| hash(c, "md5")),
-    Function::new("SHA1", &[T], result::text, |c| hash(c, "sha1")),
-    Function::new("SHA224", &[T], result::text, |c| hash(c, "sha224")),
-    Function::new("SHA256", &[T], result::text, |c| hash(c, "sha256")),
-    Function::new("SHA384", &[T], result::text, |c| hash(c, "sha384")),
-    Function::new("SHA512", &[T], result::text, |c| hash(c, "sha512")),
-    Function::new("SHA2", &[T, Kind::Integer], sha2_type, sha2),
+    Function::new("ENCODE", &[T, T], encoded, encode),
+    Function::new("DECODE", &[Kind::Bytes, T], result::nullable_text, decode),
+    Function::new("MD5", &[Kind::TextOrBytes], |b| hashed(b, 32), |c| hash(c, "md5")),
+    Function::new("SHA1", &[Kind::TextOrBytes], |b| hashed(b, 40), |c| hash(c, "sha1")),
+    Function::new("SHA224", &[Kind::TextOrBytes], |b| hashed(b, 56), |c| hash(c, "sha224")),
+    Function::new("SHA256", &[Kind::TextOrBytes], |b| hashed(b, 64), |c| hash(c, "sha256")),
+    Function::new("SHA384", &[Kind::TextOrBytes], |b| hashed(b, 96), |c| hash(c, "sha384")),
+    Function::new("SHA512", &[Kind::TextOrBytes], |b| hashed(b, 128), |c| hash(c, "sha512")),
+    Function::new("SHA2", &[Kind::TextOrBytes, Kind::Integer], sha2_type, sha2),
 ];
+
+/// Hexadecimal digits of a hash.
+fn hashed(b: &Binding<'_>, digits: usize) -> Result<Field> {
+    Ok(b.text(Length::Exactly(digits), b.nullable()))
+}
+
+/// Flink declares BINARY(1), whatever the bytes are.
+fn encoded(_: &Binding<'_>) -> Result<Field> {
+    Ok(declare(DataType::Binary, true, "BINARY(1)"))
+}
 
 fn hex(call: &Call<'_>) -> Result<ArrayRef> {
     if call.fields[0].data_type().is_signed_integer() {
@@ -58,7 +69,7 @@ fn bin(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn to_base64(call: &Call<'_>) -> Result<ArrayRef> {
-    let text = call.text(0)?;
+    let text = call.bytes(0)?;
     call.texts(|row, out| {
         let Some(t) = text.get(row) else { return Ok(false) };
         check_size(t.len() / 3 * 4 + 4, "TO_BASE64")?;
@@ -130,6 +141,7 @@ fn encode(call: &Call<'_>) -> Result<ArrayRef> {
             Charset::Utf8 => t.as_bytes().to_vec(),
             Charset::Ascii => narrow(128),
             Charset::Latin1 => narrow(256),
+            Charset::Utf16 if t.is_empty() => Vec::new(),
             Charset::Utf16 => [vec![0xfe, 0xff], wide(false)].concat(),
             Charset::Utf16Be => wide(false),
             Charset::Utf16Le => wide(true),
@@ -179,7 +191,7 @@ fn sha2_type(b: &Binding<'_>) -> Result<Field> {
     {
         sha2_name(bits)?;
     }
-    result::text(b)
+    Ok(b.text(Length::AtMost(128), b.nullable()))
 }
 
 fn sha2_name(bits: i64) -> Result<&'static str> {
@@ -216,19 +228,20 @@ fn hash(call: &Call<'_>, name: &str) -> Result<ArrayRef> {
     digest(&call.array(0)?, name)
 }
 
-/// The hash of each text, as lower-case hexadecimal digits. DataFusion has all but SHA-1.
+/// The hash of each text or bytes, as lower-case hexadecimal digits. DataFusion has all but SHA-1.
 fn digest(texts: &ArrayRef, name: &str) -> Result<ArrayRef> {
     if texts.data_type().is_null() {
         return Ok(new_null_array(&DataType::Utf8, texts.len()));
     }
+    let texts = &arrow::compute::cast(texts, &DataType::Binary)?;
     if name == "sha1" {
-        let texts = texts.as_string::<i32>();
+        let texts = texts.as_binary::<i32>();
         let hashed: StringArray = texts
             .iter()
             .map(|t| {
                 t.map(|t| {
                     let mut out = String::with_capacity(40);
-                    hex_lower(&mut out, &sha1(t.as_bytes()));
+                    hex_lower(&mut out, &sha1(t));
                     out
                 })
             })
@@ -242,8 +255,8 @@ fn digest(texts: &ArrayRef, name: &str) -> Result<ArrayRef> {
         "sha384" => datafusion_functions::crypto::sha384(),
         _ => datafusion_functions::crypto::sha512(),
     };
-    let field = Arc::new(Field::new("", DataType::Utf8, true));
-    let returned = udf.return_type(&[DataType::Utf8])?;
+    let field = Arc::new(Field::new("", DataType::Binary, true));
+    let returned = udf.return_type(&[DataType::Binary])?;
     let out = udf.invoke_with_args(ScalarFunctionArgs {
         args: vec![ColumnarValue::Array(Arc::clone(texts))],
         arg_fields: vec![field],

@@ -2,7 +2,7 @@
 
 use super::common::{argument_rows, common_field};
 use super::field;
-use super::scalar::{Binding, Call, Function, Kind, result};
+use super::scalar::{Binding, Call, Function, Kind, char_count, result};
 use arrow::array::*;
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{SortOptions, is_null, nullif};
@@ -22,10 +22,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("LEAST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Less)).variadic(),
     Function::new("CURRENT_DATABASE", &[], result::text, current_database),
     Function::new("TYPEOF", &[ANY, Kind::Boolean], result::nullable_text, type_of).optional(1),
+    // A type that is known.
+    Function::new("typeof ", &[Kind::Text], result::nullable_text, |c| c.array(0)),
 ];
 
 fn common(b: &Binding<'_>, from: usize) -> Result<Field> {
-    match common_field(b.fields[from..].iter().map(AsRef::as_ref)) {
+    match common_field(&b.typed_fields()[from..]) {
         Some(f) => Ok(field::like(&f, f.is_nullable())),
         None => b.refuse("they have no type in common; CAST one of them."),
     }
@@ -58,13 +60,19 @@ fn coalesce(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn nullif_type(b: &Binding<'_>) -> Result<Field> {
     common(b, 0)?;
-    Ok(field::like(&b.fields[0], true))
+    Ok(field::like(&b.typed_fields()[0], true))
 }
 
 fn null_if(call: &Call<'_>) -> Result<ArrayRef> {
     let a = call.array(0)?;
     let Some(common) = common_field(call.fields.iter().map(AsRef::as_ref)) else { return Ok(a) };
-    let (x, y) = (argument_rows(call, 0, &common)?, argument_rows(call, 1, &common)?);
+    let (mut x, mut y) = (argument_rows(call, 0, &common)?, argument_rows(call, 1, &common)?);
+    // -0.0 equals 0.0.
+    if common.data_type() == &DataType::Float64 {
+        let canonical =
+            |a: &ArrayRef| Arc::new(a.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| v + 0.0));
+        (x, y) = (canonical(&x), canonical(&y));
+    }
     let compare = make_comparator(&x, &y, SortOptions::default())?;
     let equal = BooleanArray::from_iter(
         (0..call.rows).map(|row| Some(x.is_valid(row) && y.is_valid(row) && compare(row, row).is_eq())),
@@ -99,7 +107,7 @@ fn type_of(call: &Call<'_>) -> Result<ArrayRef> {
         Some(datafusion_expr::ColumnarValue::Scalar(ScalarValue::Utf8(Some(t))))
             if field::declared(&call.fields[0]).is_none() =>
         {
-            format!("CHAR({}) NOT NULL", t.chars().count())
+            format!("CHAR({}) NOT NULL", char_count(t))
         }
         _ => field::type_text(&call.fields[0]),
     };

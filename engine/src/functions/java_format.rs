@@ -1,18 +1,38 @@
 //! Java's date and time patterns (`yyyy-MM-dd HH:mm:ss.SSS`): written and read.
 
-use super::calendar::{DAY_SECONDS, civil_from_days, days_from_civil, iso_week, month_length, weekday};
+use super::calendar::{
+    DAY_SECONDS, civil_from_days, days_from_civil, iso_week, month_length, offset_at, wall_to_instant,
+    weekday, zone_name,
+};
 use super::scalar::{user, user_hint};
+use chrono_tz::Tz;
 use datafusion_common::Result;
 use std::fmt::Write;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(Vec<Item>);
+pub(super) struct Pattern {
+    items: Vec<Item>,
+    /// Java's SimpleDateFormat, else its DateTimeFormatter.
+    simple: bool,
+}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Item {
     Literal(String),
     Field(char, usize),
+    /// So many items that follow may be missing in a text.
+    Optional(usize),
+}
+
+/// What a text says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Read<'t> {
+    /// Seconds since 1970-01-01 00:00 on the wall clock.
+    pub seconds: i64,
+    pub nanos: u32,
+    /// The zone of that clock, if one is named.
+    pub zone: Option<&'t str>,
 }
 
 const MONTHS: [&str; 12] = [
@@ -32,9 +52,19 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 impl Pattern {
-    /// Reads a pattern. Letters that Java does not know, and those of zones, are errors.
+    /// Reads a pattern of Java's DateTimeFormatter. Letters that Java does not know are errors.
     pub fn parse(pattern: &str) -> Result<Self> {
+        Self::read_pattern(pattern, false)
+    }
+
+    /// Reads a pattern of Java's SimpleDateFormat.
+    pub fn simple(pattern: &str) -> Result<Self> {
+        Self::read_pattern(pattern, true)
+    }
+
+    fn read_pattern(pattern: &str, simple: bool) -> Result<Self> {
         let mut items = Vec::new();
+        let mut open = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
             match c {
@@ -63,51 +93,82 @@ impl Pattern {
                     while chars.next_if_eq(&c).is_some() {
                         n += 1;
                     }
-                    match c {
-                        'y' | 'u' | 'Y' | 'M' | 'L' | 'd' | 'D' | 'H' | 'h' | 'k' | 'K' | 'm' | 's' | 'S'
-                        | 'n' | 'A' | 'a' | 'E' | 'e' | 'c' | 'w' | 'W' | 'Q' | 'q' | 'G' | 'F' => {}
-                        'z' | 'Z' | 'X' | 'x' | 'V' | 'O' => {
-                            return user_hint(
-                                format!(
-                                    "The pattern '{pattern}' has the zone letter {c}, but a TIMESTAMP has no zone."
-                                ),
-                                "Write the zone as text in quotes, for example 'Z' as ''Z''.",
-                            );
-                        }
-                        _ => return user(format!("Unknown pattern letter: {c}")),
+                    let letters =
+                        if simple { "GyYMLwWDdFEuaHkKhmsSzZX" } else { "GyuYMLwWDdFEecaHkKhmsSnAQqzZXxVO" };
+                    if !letters.contains(c) {
+                        return user(format!("Unknown pattern letter: {c}"));
                     }
                     items.push(Item::Field(c, n));
                 }
-                '{' | '}' | '#' => return user(format!("Pattern includes reserved character: '{c}'")),
-                // An optional part is written always, and read as if it were not optional.
-                '[' | ']' => {}
+                '{' | '}' | '#' if !simple => {
+                    return user(format!("Pattern includes reserved character: '{c}'"));
+                }
+                '[' if !simple => {
+                    open.push(items.len());
+                    items.push(Item::Optional(0));
+                }
+                ']' if !simple => {
+                    let Some(at) = open.pop() else {
+                        return user("Pattern invalid as it contains ] without previous [");
+                    };
+                    items[at] = Item::Optional(items.len() - at - 1);
+                }
                 c => items.push(Item::Literal(c.to_string())),
             }
         }
-        Ok(Self(items))
+        // A part that is never closed ends with the pattern.
+        for at in open {
+            items[at] = Item::Optional(items.len() - at - 1);
+        }
+        Ok(Self { items, simple })
     }
 
-    /// Writes a wall time: seconds since 1970-01-01 00:00, and nanoseconds.
-    pub fn write(&self, out: &mut String, seconds: i64, nanos: u32) {
+    /// Seconds of the longest stretches, counted from 1970-01-01 00:00, in which all times are written alike; `None` if
+    /// there are none.
+    pub fn stretch(&self) -> Option<i64> {
+        let mut letters = self.items.iter().map(|item| match item {
+            Item::Literal(_) | Item::Optional(_) => Some(DAY_SECONDS),
+            Item::Field(letter, _) => match letter {
+                'S' | 'n' | 'A' => None,
+                's' => Some(1),
+                'm' => Some(60),
+                'H' | 'h' | 'k' | 'K' | 'a' => Some(3600),
+                _ => Some(DAY_SECONDS),
+            },
+        });
+        letters.try_fold(DAY_SECONDS, |shortest, stretch| Some(shortest.min(stretch?)))
+    }
+
+    /// Writes a wall time: seconds since 1970-01-01 00:00, and nanoseconds; `zone` is that of the clock.
+    ///
+    /// Errors: the pattern asks for a zone, and there is none.
+    pub fn write(&self, out: &mut String, seconds: i64, nanos: u32, zone: Option<Tz>) -> Result<()> {
         let days = seconds.div_euclid(DAY_SECONDS);
         let time = seconds.rem_euclid(DAY_SECONDS);
         let c = civil_from_days(days);
         let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
         let day_of_year = days - days_from_civil(c.year, 1, 1) + 1;
         let dow = weekday(days);
-        for item in &self.0 {
+        for item in &self.items {
             let (letter, n) = match item {
                 Item::Literal(t) => {
                     out.push_str(t);
                     continue;
                 }
+                Item::Optional(_) => continue,
                 Item::Field(letter, n) => (*letter, *n),
             };
+            if "zZXxVO".contains(letter) {
+                write_zone(out, letter, n, seconds, zone)?;
+                continue;
+            }
             let mut number = |v: i64| {
                 let _ = write!(out, "{v:0n$}");
             };
             let quarter = (i64::from(c.month) - 1) / 3 + 1;
             match letter {
+                'u' if self.simple => number((dow + 6) % 7 + 1),
+                'S' if self.simple => number((nanos / 1_000_000).into()),
                 'y' | 'u' if n == 2 => number(c.year.rem_euclid(100)),
                 'y' | 'u' => number(c.year),
                 'Y' => {
@@ -158,113 +219,231 @@ impl Pattern {
                 out.push_str(" quarter");
             }
         }
+        Ok(())
     }
 
-    /// Reads a text: wall seconds and nanoseconds. `lenient` is SimpleDateFormat's way: any number of digits,
-    /// days that roll over, and an end that is not looked at.
-    pub fn read(&self, text: &str, lenient: bool) -> Option<(i64, u32)> {
-        let mut rest = text;
-        let (mut year, mut month, mut day) = (1970_i64, 1_i64, 1_i64);
-        let (mut hour, mut minute, mut second, mut nanos) = (0_i64, 0_i64, 0_i64, 0_u32);
-        let mut pm = None;
-        let mut half_day = false;
-        for (i, item) in self.0.iter().enumerate() {
-            let (letter, n) = match item {
-                Item::Literal(t) => {
-                    rest = rest.strip_prefix(t.as_str())?;
-                    continue;
+    /// Reads a text. SimpleDateFormat takes any number of digits, lets days roll over and does not look at the
+    /// text's end; `this_year` tells it the century of a year of two digits.
+    pub fn read<'t>(&self, text: &'t str, this_year: i64) -> Option<Read<'t>> {
+        let mut reader = Reader::new(text, self.simple, this_year);
+        reader.items(&self.items)?;
+        reader.finish(self.items.iter().any(|i| matches!(i, Item::Field('D', _))))
+    }
+}
+
+/// A text being read.
+#[derive(Debug, Clone)]
+struct Reader<'t> {
+    rest: &'t str,
+    simple: bool,
+    this_year: i64,
+    year: i64,
+    month: i64,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    nanos: u32,
+    pm: Option<bool>,
+    half_day: bool,
+    zone: Option<&'t str>,
+}
+
+/// Fields that hold a number.
+fn is_number(item: Option<&Item>) -> bool {
+    matches!(item, Some(Item::Field(l, n)) if !("aEGzZXxVO".contains(*l) || matches!(l, 'M' | 'L') && *n >= 3))
+}
+
+impl<'t> Reader<'t> {
+    fn new(rest: &'t str, simple: bool, this_year: i64) -> Self {
+        let (year, month, day) = (1970, 1, 1);
+        Self {
+            rest,
+            simple,
+            this_year,
+            year,
+            month,
+            day,
+            hour: 0,
+            minute: 0,
+            second: 0,
+            nanos: 0,
+            pm: None,
+            half_day: false,
+            zone: None,
+        }
+    }
+
+    fn items(&mut self, items: &[Item]) -> Option<()> {
+        let mut at = 0;
+        while let Some(item) = items.get(at) {
+            at += 1;
+            match item {
+                Item::Literal(t) => self.rest = self.rest.strip_prefix(t.as_str())?,
+                Item::Optional(n) => {
+                    let mut tried = self.clone();
+                    if tried.items(&items[at..at + n]).is_some() {
+                        *self = tried;
+                    }
+                    at += n;
                 }
-                Item::Field(letter, n) => (*letter, *n),
-            };
-            if letter == 'a' {
-                let word = rest.get(..2)?;
-                pm = Some(match word.to_ascii_uppercase().as_str() {
-                    "AM" => false,
-                    "PM" => true,
-                    _ => return None,
-                });
-                rest = &rest[2..];
-                continue;
-            }
-            if matches!(letter, 'M' | 'L') && n >= 3 {
-                let at = MONTHS.iter().position(|m| {
-                    let name = if n == 3 { &m[..3] } else { m };
-                    rest.get(..name.len())
-                        .is_some_and(|r| if lenient { r.eq_ignore_ascii_case(name) } else { r == name })
-                })?;
-                month = at as i64 + 1;
-                rest = &rest[if n == 3 { 3 } else { MONTHS[at].len() }..];
-                continue;
-            }
-            if letter == 'E' {
-                let at = DAYS.iter().position(|d| rest.starts_with(if n == 4 { d } else { &d[..3] }))?;
-                rest = &rest[if n == 4 { DAYS[at].len() } else { 3 }..];
-                continue;
-            }
-            let adjacent = matches!(self.0.get(i + 1), Some(Item::Field(l, n)) if !(matches!(l, 'a' | 'E' | 'G') || matches!(l, 'M' | 'L') && *n >= 3))
-                || (letter == 'S' && !lenient);
-            let (least, most) = match () {
-                () if adjacent => (n, n),
-                () if lenient => (1, 18),
-                () if letter == 'S' => (n, n),
-                () if n == 1 => (1, 18),
-                () if matches!(letter, 'y' | 'u') && n >= 4 => (n, 9),
-                () => (n, n),
-            };
-            let digits = rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
-            if digits < least {
-                return None;
-            }
-            let value: i64 = rest[..digits].parse().ok()?;
-            rest = &rest[digits..];
-            match letter {
-                'y' | 'u' if n == 2 => year = if value < 100 { 2000 + value } else { value },
-                'y' | 'u' => year = value,
-                'M' | 'L' => month = value,
-                'd' => day = value,
-                'H' => hour = value,
-                'k' => hour = value % 24,
-                'h' => {
-                    half_day = true;
-                    hour = value % 12;
-                }
-                'K' => {
-                    half_day = true;
-                    hour = value;
-                }
-                'm' => minute = value,
-                's' => second = value,
-                'S' if lenient => nanos = u32::try_from(value.checked_mul(1_000_000)?).ok()?,
-                'S' => {
-                    nanos = u32::try_from(value)
-                        .ok()?
-                        .checked_mul(10_u32.checked_pow(9_u32.checked_sub(n as u32)?)?)?
-                }
-                'D' => {
-                    month = 1;
-                    day = value;
-                }
-                _ => return None,
+                Item::Field(letter, n) => self.field(*letter, *n, is_number(items.get(at)))?,
             }
         }
-        if half_day && pm == Some(true) {
-            hour += 12;
+        Some(())
+    }
+
+    /// Takes the longest of `names` that the text begins with; `None` if there is none.
+    fn name(&mut self, names: &[&str]) -> Option<usize> {
+        let begins = |name: &str| {
+            self.rest
+                .get(..name.len())
+                .is_some_and(|r| if self.simple { r.eq_ignore_ascii_case(name) } else { r == name })
+        };
+        let at = (0..names.len()).filter(|i| begins(names[*i])).max_by_key(|i| names[*i].len())?;
+        self.rest = &self.rest[names[at].len()..];
+        Some(at)
+    }
+
+    fn field(&mut self, letter: char, n: usize, adjacent: bool) -> Option<()> {
+        let short = |names: &[&'static str]| names.iter().map(|m| &m[..3]).collect::<Vec<&str>>();
+        match letter {
+            'a' => self.pm = Some(self.name(&["AM", "PM"])? == 1),
+            'G' => {
+                self.name(&["AD", "BC"])?;
+            }
+            'M' | 'L' if n >= 3 => {
+                let mut names = if n == 3 || self.simple { short(&MONTHS) } else { Vec::new() };
+                if n > 3 || self.simple {
+                    names.extend(MONTHS);
+                }
+                self.month = self.name(&names)? as i64 % 12 + 1;
+            }
+            'E' => {
+                let mut names = if n <= 3 || self.simple { short(&DAYS) } else { Vec::new() };
+                if n > 3 || self.simple {
+                    names.extend(DAYS);
+                }
+                self.name(&names)?;
+            }
+            'z' | 'Z' | 'X' | 'x' | 'V' | 'O' => {
+                let end = self.rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+-:/_".contains(c)));
+                let (zone, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+                if zone.is_empty() {
+                    return None;
+                }
+                (self.zone, self.rest) = (Some(zone), rest);
+            }
+            _ => {
+                let (value, digits) = if self.simple {
+                    self.lenient_number(n, adjacent)?
+                } else {
+                    self.number(letter, n, adjacent)?
+                };
+                self.set(letter, n, value, digits)?;
+            }
         }
-        let limit = 400_000_000;
-        if [year, month, day, hour, minute, second].iter().any(|v| v.abs() > limit) {
+        Some(())
+    }
+
+    /// Digits as DateTimeFormatter wants them: their value and count.
+    fn number(&mut self, letter: char, n: usize, adjacent: bool) -> Option<(i64, usize)> {
+        let (least, most) = match letter {
+            _ if adjacent || letter == 'S' => (n, n),
+            _ if n == 1 => (1, 18),
+            'y' | 'u' if n >= 4 => (n, 9),
+            _ => (n, n),
+        };
+        let digits = self.rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
+        if digits < least {
             return None;
         }
-        let days = if lenient {
+        let (number, rest) = self.rest.split_at(digits);
+        self.rest = rest;
+        Some((number.parse().ok()?, digits))
+    }
+
+    /// Digits as SimpleDateFormat takes them: after blanks, perhaps with a sign, and as many as there are unless
+    /// another number follows at once.
+    fn lenient_number(&mut self, n: usize, adjacent: bool) -> Option<(i64, usize)> {
+        let text = self.rest.trim_start_matches([' ', '\t']);
+        let most = if adjacent { n } else { 18 };
+        let sign = usize::from(text.starts_with('-') && most > 1);
+        let digits = text.bytes().skip(sign).take(most - sign).take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return None;
+        }
+        let (number, rest) = text.split_at(sign + digits);
+        self.rest = rest;
+        Some((number.parse().ok()?, digits))
+    }
+
+    fn set(&mut self, letter: char, n: usize, value: i64, digits: usize) -> Option<()> {
+        match letter {
+            'y' if self.simple && n <= 2 && digits == 2 && value >= 0 => {
+                // From 80 years ago to 20 years from now.
+                let year = self.this_year.div_euclid(100) * 100 + value;
+                self.year = match year - self.this_year {
+                    21.. => year - 100,
+                    ..-80 => year + 100,
+                    _ => year,
+                };
+            }
+            // The number of a day of the week says nothing beside a date.
+            'u' if self.simple => {}
+            'y' | 'u' if n == 2 && !self.simple => self.year = if value < 100 { 2000 + value } else { value },
+            'y' | 'u' => self.year = value,
+            'M' | 'L' => self.month = value,
+            'd' => self.day = value,
+            'H' => self.hour = value,
+            'k' => self.hour = value % 24,
+            'h' => {
+                self.half_day = true;
+                self.hour = value % 12;
+            }
+            'K' => {
+                self.half_day = true;
+                self.hour = value;
+            }
+            'm' => self.minute = value,
+            's' => self.second = value,
+            'S' if self.simple => {
+                self.second += value.div_euclid(1000);
+                self.nanos = value.rem_euclid(1000) as u32 * 1_000_000;
+            }
+            'S' => {
+                let unit = 10_u32.checked_pow(9_u32.checked_sub(n as u32)?)?;
+                self.nanos = u32::try_from(value).ok()?.checked_mul(unit)?;
+            }
+            'D' => {
+                self.month = 1;
+                self.day = value;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn finish(mut self, by_year: bool) -> Option<Read<'t>> {
+        if self.half_day && self.pm == Some(true) {
+            self.hour += 12;
+        }
+        let (year, month, day) = (self.year, self.month, self.day);
+        if [year, month].iter().any(|v| v.abs() > MOST_YEARS)
+            || [day, self.hour, self.minute, self.second].iter().any(|v| v.abs() > MOST_SECONDS)
+        {
+            return None;
+        }
+        let days = if self.simple {
             let months = year * 12 + month - 1;
             days_from_civil(months.div_euclid(12), months.rem_euclid(12) as u32 + 1, 1) + day - 1
         } else {
-            let fits = rest.is_empty()
+            let fits = self.rest.is_empty()
                 && (1..=12).contains(&month)
                 && (1..=366).contains(&day)
-                && (0..24).contains(&hour)
-                && (0..60).contains(&minute)
-                && (0..60).contains(&second);
-            let by_year = self.0.iter().any(|i| matches!(i, Item::Field('D', _)));
+                && (0..24).contains(&self.hour)
+                && (0..60).contains(&self.minute)
+                && (0..60).contains(&self.second);
             if !fits || (day > 31 && !by_year) {
                 return None;
             }
@@ -275,8 +454,41 @@ impl Pattern {
                 days_from_civil(year, month, (day as u32).min(month_length(year, month)))
             }
         };
-        Some((days * DAY_SECONDS + hour * 3600 + minute * 60 + second, nanos))
+        let seconds = days * DAY_SECONDS + self.hour * 3600 + self.minute * 60 + self.second;
+        Some(Read { seconds, nanos: self.nanos, zone: self.zone })
     }
+}
+
+/// Years and months that a text may name.
+const MOST_YEARS: i64 = 400_000_000;
+/// Days, hours, minutes and seconds that a text may name.
+const MOST_SECONDS: i64 = 10_000_000_000_000;
+
+fn write_zone(out: &mut String, letter: char, n: usize, wall: i64, zone: Option<Tz>) -> Result<()> {
+    let Some(zone) = zone else {
+        return user_hint(
+            format!("The pattern has the zone letter {letter}, but a TIMESTAMP has no zone."),
+            "Write the zone as text in quotes, for example 'Z' as ''Z''.",
+        );
+    };
+    let instant = wall_to_instant(zone, wall);
+    let offset = offset_at(zone, instant);
+    if letter == 'z' || letter == 'V' {
+        out.push_str(&if letter == 'z' { zone_name(zone, instant) } else { zone.name().to_string() });
+        return Ok(());
+    }
+    if letter == 'X' && offset == 0 {
+        out.push('Z');
+        return Ok(());
+    }
+    let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+    let sign = if offset < 0 { '-' } else { '+' };
+    let _ = match (letter, n) {
+        ('X' | 'x', 1) if minutes == 0 => write!(out, "{sign}{hours:02}"),
+        ('X' | 'x', 3..) => write!(out, "{sign}{hours:02}:{minutes:02}"),
+        _ => write!(out, "{sign}{hours:02}{minutes:02}"),
+    };
+    Ok(())
 }
 
 /// Week-year and week as in the US: weeks begin on Sunday, and the first is that of 1 January.

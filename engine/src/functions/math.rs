@@ -33,15 +33,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
     double!("COS", f64::cos),
     double!("TAN", f64::tan),
     double!("COT", |x| 1.0 / x.tan()),
-    double!("ASIN", f64::asin),
-    double!("ACOS", f64::acos),
-    double!("ATAN", f64::atan),
-    double!("SINH", f64::sinh),
-    double!("COSH", f64::cosh),
-    double!("TANH", f64::tanh),
+    double!("ASIN", libm::asin),
+    double!("ACOS", libm::acos),
+    double!("ATAN", libm::atan),
+    double!("SINH", sinh),
+    double!("COSH", cosh),
+    double!("TANH", tanh),
     double!("DEGREES", f64::to_degrees),
     double!("RADIANS", f64::to_radians),
-    Function::new("ATAN2", NN, result::double, |c| two(c, f64::atan2)),
+    Function::new("ATAN2", NN, result::double, |c| two(c, libm::atan2)),
     Function::new("POWER", NN, result::double, |c| two(c, f64::powf)),
     Function::new("LOG", NN, result::double, log).optional(1),
     Function::new("PI", &[], double_not_null, |c| {
@@ -58,6 +58,68 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("round ", NI, result::first, |c| round(c, true)),
     Function::new("truncate ", NI, result::first, |c| round(c, false)),
 ];
+
+/// Above this, e^-x is lost beside e^x in a DOUBLE.
+const ONE_SIDED: f64 = 22.0;
+/// Largest x whose e^x is a DOUBLE.
+const LARGEST_EXPONENT: f64 = 709.782_712_893_384;
+
+/// As fdlibm computes it, and so Java: the last digit follows from the way.
+fn sinh(x: f64) -> f64 {
+    let half = 0.5_f64.copysign(x);
+    let a = x.abs();
+    match a {
+        _ if !x.is_finite() || a < 2_f64.powi(-28) => x,
+        _ if a < ONE_SIDED => {
+            let t = libm::expm1(a);
+            half * if a < 1.0 { 2.0 * t - t * t / (t + 1.0) } else { t + t / (t + 1.0) }
+        }
+        _ => half * one_sided(a),
+    }
+}
+
+/// As [`sinh`].
+fn cosh(x: f64) -> f64 {
+    let a = x.abs();
+    match a {
+        _ if !x.is_finite() => a,
+        _ if a < 0.5 * std::f64::consts::LN_2 => {
+            let t = libm::expm1(a);
+            let w = 1.0 + t;
+            if a < 2_f64.powi(-55) { w } else { 1.0 + t * t / (w + w) }
+        }
+        _ if a < ONE_SIDED => {
+            let t = libm::exp(a);
+            0.5 * t + 0.5 / t
+        }
+        _ => 0.5 * one_sided(a),
+    }
+}
+
+/// e^x; where that is no DOUBLE, half of it may still be.
+fn one_sided(a: f64) -> f64 {
+    if a < LARGEST_EXPONENT {
+        return libm::exp(a);
+    }
+    let w = libm::exp(0.5 * a);
+    w * w
+}
+
+/// As [`sinh`].
+fn tanh(x: f64) -> f64 {
+    let a = x.abs();
+    let z = match a {
+        _ if x.is_nan() => return x,
+        _ if a >= ONE_SIDED => 1.0,
+        _ if a < 2_f64.powi(-55) => return x * (1.0 + x),
+        _ if a >= 1.0 => 1.0 - 2.0 / (libm::expm1(2.0 * a) + 2.0),
+        _ => {
+            let t = libm::expm1(-2.0 * a);
+            -t / (t + 2.0)
+        }
+    };
+    z.copysign(x)
+}
 
 fn double_not_null(_: &Binding<'_>) -> Result<Field> {
     Ok(Field::new("", DataType::Float64, false))
@@ -201,7 +263,10 @@ fn round(call: &Call<'_>, half_up: bool) -> Result<ArrayRef> {
             let single = t == &DataType::Float32;
             let mut text = String::new();
             let out = call.numbers::<Float64Type>(|row| {
-                Ok(x.get(row).zip(digits(row)).map(|(x, d)| round_double(x, d, half_up, single, &mut text)))
+                Ok(x.get(row).zip(digits(row)).map(|(x, d)| {
+                    // A BigDecimal has no -0.0.
+                    round_double(x, d, half_up, single, &mut text) + 0.0
+                }))
             })?;
             Ok(if single { cast(&out, t)? } else { out })
         }

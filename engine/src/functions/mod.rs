@@ -11,9 +11,11 @@ mod clock;
 mod codecs;
 mod collections;
 mod common;
+mod comparison;
 mod conditional;
 pub mod decimal;
 pub mod field;
+mod java_double;
 mod java_format;
 mod json;
 mod json_build;
@@ -22,6 +24,7 @@ mod math;
 mod operators;
 mod parse;
 mod patterns;
+mod pick;
 mod regexes;
 mod registry;
 mod replace;
@@ -38,8 +41,10 @@ mod wasm;
 
 pub use cast::{cast_array, cast_expr};
 pub use clock::set_current_watermark;
+pub use comparison::as_java;
+pub use pick::{Pick, is_access};
 pub use registry::FunctionRegistry;
-pub use replace::{replace, replace_one};
+pub use replace::{replace, replace_one, type_text_expr};
 pub use scalar::{carry, evaluation_error};
 pub(crate) use wasm::WasmFunction;
 
@@ -50,6 +55,7 @@ fn families() -> impl Iterator<Item = &'static scalar::Function> {
         clock::FUNCTIONS,
         codecs::FUNCTIONS,
         collections::FUNCTIONS,
+        comparison::FUNCTIONS,
         conditional::FUNCTIONS,
         json::FUNCTIONS,
         json_build::FUNCTIONS,

@@ -5,6 +5,7 @@ use super::decimal::{self, Shape};
 use super::field;
 use super::scalar::{Binding, Call, Function, Kind, user};
 use arrow::array::*;
+use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, kernels::numeric as kernels};
 use arrow::datatypes::*;
 use datafusion_common::Result;
@@ -51,11 +52,12 @@ pub(super) fn shape(t: &DataType) -> Option<Shape> {
 }
 
 /// The number type that both become, if there is one: the wider integer, a DECIMAL for both, FLOAT beside
-/// integers, DOUBLE beside anything else approximate.
+/// integers, DOUBLE beside anything else approximate, but of FLOAT and DOUBLE the first, as in Flink.
 pub(super) fn common_number(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType as D;
     Some(match (a, b) {
         (D::Null, t) | (t, D::Null) => t.clone(),
+        (D::Float32, D::Float64) => D::Float32,
         (D::Float64, t) | (t, D::Float64) if t.is_numeric() => D::Float64,
         (D::Float32, D::Decimal128(..)) | (D::Decimal128(..), D::Float32) => D::Float64,
         (D::Float32, t) | (t, D::Float32) if t.is_numeric() => D::Float32,
@@ -177,7 +179,15 @@ fn eval(call: &Call<'_>, op: Op) -> Result<ArrayRef> {
 }
 
 fn to(array: &ArrayRef, t: &DataType) -> Result<ArrayRef> {
-    if array.data_type() == t { Ok(Arc::clone(array)) } else { Ok(cast(array, t)?) }
+    Ok(match (array.data_type(), t) {
+        (from, to) if from == to => Arc::clone(array),
+        // Arrow's own cast rounds twice.
+        (DataType::Decimal128(_, scale), DataType::Float64) => {
+            let decimals = array.as_primitive::<Decimal128Type>();
+            Arc::new(decimals.unary::<_, Float64Type>(|v| super::cast::decimal_to_double(v, *scale)))
+        }
+        _ => cast(array, t)?,
+    })
 }
 
 /// Division as in Java: towards zero, wrapping, and an error for zero.
@@ -213,6 +223,11 @@ fn decimals(call: &Call<'_>, op: Op, x: &DataType, y: &DataType, (p, s): Shape) 
         array.is_valid(row).then(|| array.value(row))
     };
     let (xs, ys, s32) = (i32::from(xs), i32::from(ys), i32::from(s));
+    // A product that has room for all digits of both sides needs no test.
+    if op == Op::Times && xs + ys == s32 && xp + yp <= p {
+        let (rows, t) = (call.rows, call.field.data_type());
+        return Ok(exact_products(&a, a_constant, &b, b_constant, rows, t));
+    }
     let out = call.numbers::<Decimal128Type>(|row| {
         let (Some(a), Some(b)) = (get(&a, a_constant, row), get(&b, b_constant, row)) else {
             return Ok(None);
@@ -243,6 +258,30 @@ fn decimals(call: &Call<'_>, op: Op, x: &DataType, y: &DataType, (p, s): Shape) 
         Ok(value.and_then(|v| decimal::checked(v, p)))
     })?;
     Ok(out)
+}
+
+/// Products of unscaled values, none of which can overflow.
+fn exact_products(
+    a: &Decimal128Array,
+    a_constant: bool,
+    b: &Decimal128Array,
+    b_constant: bool,
+    rows: usize,
+    data_type: &DataType,
+) -> ArrayRef {
+    let (x, y) = (a.values(), b.values());
+    if (a_constant && a.is_null(0)) || (b_constant && b.is_null(0)) {
+        return new_null_array(data_type, rows);
+    }
+    // Under a NULL may lie anything.
+    let values: Vec<i128> = match (a_constant, b_constant) {
+        (true, true) => vec![x[0].wrapping_mul(y[0]); rows],
+        (true, false) => y.iter().map(|y| x[0].wrapping_mul(*y)).collect(),
+        (false, true) => x.iter().map(|x| x.wrapping_mul(y[0])).collect(),
+        (false, false) => x.iter().zip(y).map(|(x, y)| x.wrapping_mul(*y)).collect(),
+    };
+    let nulls = NullBuffer::union(a.nulls().filter(|_| !a_constant), b.nulls().filter(|_| !b_constant));
+    Arc::new(Decimal128Array::new(values.into(), nulls).with_data_type(data_type.clone()))
 }
 
 /// An interval: months, and milliseconds beside them.
@@ -369,6 +408,24 @@ pub(super) fn shift_time(
     }
 }
 
+/// All `times` moved by the same number of milliseconds; `None` for times that have no milliseconds.
+fn shift_timestamps(times: &ArrayRef, ms: i64) -> Result<Option<ArrayRef>> {
+    let per_ms = match times.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => 1,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1_000_000,
+        _ => return Ok(None),
+    };
+    let Some(by) = ms.checked_mul(per_ms) else { return Ok(None) };
+    let moved = cast(times, &DataType::Int64)?;
+    let moved =
+        moved.as_primitive::<Int64Type>().try_unary::<_, Int64Type, ()>(|t| t.checked_add(by).ok_or(()));
+    match moved {
+        Ok(moved) => Ok(Some(cast(&moved, times.data_type())?)),
+        Err(()) => user(NOT_HELD),
+    }
+}
+
 fn time_eval(call: &Call<'_>, op: Op) -> Result<ArrayRef> {
     let (x, y) = (call.fields[0].data_type().clone(), call.fields[1].data_type().clone());
     let (a, a_constant) = call.column(0)?;
@@ -377,6 +434,13 @@ fn time_eval(call: &Call<'_>, op: Op) -> Result<ArrayRef> {
     if is_time(&x) && !is_time(&y) {
         let sign = if op == Op::Minus { -1 } else { 1 };
         let span = spans(&b);
+        if b_constant
+            && !a_constant
+            && let Some(Span { months: 0, ms, nanos: 0 }) = span(0)
+            && let Some(moved) = shift_timestamps(&a, sign * ms)?
+        {
+            return Ok(moved);
+        }
         return shift_time(&a, a_constant, call.rows, sign, &|row| span(at(b_constant, row)));
     }
     if is_interval(&x) && is_time(&y) {

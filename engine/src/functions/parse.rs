@@ -152,7 +152,7 @@ pub(super) fn timestamp(text: &str) -> Option<(i64, u32)> {
     let year = i64::from(c.number(4, 4)?);
     let month = c.skip(b'-').then(|| c.number(1, 2))??;
     let day = c.skip(b'-').then(|| c.number(1, 2))??;
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
     let days = days_from_civil(year, month, day.min(month_length(year, month)));
@@ -169,6 +169,29 @@ pub(super) fn timestamp(text: &str) -> Option<(i64, u32)> {
         return None;
     }
     Some((days * DAY_SECONDS + i64::from((hour * 60 + minute) * 60 + second), nanos))
+}
+
+/// As Java's `Timestamp.valueOf` and `Date.valueOf`: what Flink falls back on where a text is not in the form of a
+/// pattern. Days and hours beyond their ends go on.
+pub(super) fn rolling_timestamp(text: &str) -> Option<(i64, u32)> {
+    let text = text.trim();
+    let mut c = Cursor(text.as_bytes());
+    let year = i64::from(c.number(4, 4)?);
+    let month = c.skip(b'-').then(|| c.number(1, 2))??;
+    let day = c.skip(b'-').then(|| c.number(1, 2))??;
+    if year == 0 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let days = days_from_civil(year, month, 1) + i64::from(day) - 1;
+    if c.done() {
+        return Some((days * DAY_SECONDS, 0));
+    }
+    let hour = c.skip(b' ').then(|| c.number(1, 9))??;
+    let minute = c.skip(b':').then(|| c.number(1, 9))??;
+    let second = c.skip(b':').then(|| c.number(1, 9))??;
+    let nanos = if c.skip(b'.') { c.nanos()? } else { 0 };
+    let time = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second);
+    c.done().then_some((days * DAY_SECONDS + time, nanos))
 }
 
 #[cfg(test)]

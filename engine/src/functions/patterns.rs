@@ -1,6 +1,6 @@
 //! LIKE and SIMILAR TO, and `||`.
 
-use super::field::{self, Length, length};
+use super::field::Length;
 use super::regexes;
 use super::scalar::{Binding, Call, Function, Kind, check_size, result, user};
 use arrow::array::*;
@@ -171,8 +171,9 @@ fn similar_to_regex(pattern: &str, escape: Option<char>) -> Result<String> {
             }
             '%' if !in_class => out.push_str(".*"),
             '_' if !in_class => out.push('.'),
-            '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' => out.push(c),
-            '^' | '-' if in_class => out.push(c),
+            // As in Flink, a dot is any character, and `^` the text's begin.
+            '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' | '.' | '^' => out.push(c),
+            '-' if in_class => out.push(c),
             c => push_literal(&mut out, c),
         }
     }
@@ -189,15 +190,14 @@ fn concat_type(b: &Binding<'_>) -> Result<Field> {
         }
         return result::bytes(b);
     }
-    match (length(&b.fields[0]), length(&b.fields[1])) {
-        (Length::Exactly(x), Length::Exactly(y)) => {
-            Ok(field::declare(DataType::Utf8, b.nullable(), format!("CHAR({})", x.saturating_add(y))))
-        }
+    let length = match (b.text_length(0), b.text_length(1)) {
+        (Length::Exactly(x), Length::Exactly(y)) => Length::Exactly(x.saturating_add(y)),
         (Length::Exactly(x) | Length::AtMost(x), Length::Exactly(y) | Length::AtMost(y)) => {
-            Ok(field::declare(DataType::Utf8, b.nullable(), format!("VARCHAR({})", x.saturating_add(y))))
+            Length::AtMost(x.saturating_add(y))
         }
-        _ => result::text(b),
-    }
+        _ => Length::Unlimited,
+    };
+    Ok(b.text(length, b.nullable()))
 }
 
 fn concat(call: &Call<'_>) -> Result<ArrayRef> {

@@ -1,14 +1,16 @@
-//! Java's regular expressions as the `regex` crate wants them, compiled once a batch.
+//! Java's regular expressions as the `regex` crate wants them, compiled once a thread.
 
 use super::scalar::{carry, user};
 use crate::error::Error;
 use datafusion_common::Result;
 use regex::{Regex, RegexBuilder};
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Bytes that a compiled pattern may take.
 const MAX_COMPILED_BYTES: usize = 8 << 20;
-/// Patterns kept compiled, where they differ from row to row.
+/// Patterns that a thread keeps compiled.
 const MAX_PATTERNS: usize = 256;
 
 /// Compiles a pattern in the `regex` crate's own syntax.
@@ -19,23 +21,45 @@ pub(super) fn build(pattern: &str) -> Result<Regex> {
     }
 }
 
+thread_local! {
+    /// Patterns that expressions on this thread have used: compiling one costs as much as a batch of rows.
+    static COMPILED: RefCell<HashMap<String, Option<Rc<Regex>>>> = RefCell::default();
+}
+
 /// Java patterns of one argument, compiled when first met. A pattern that Java refuses too is `None`.
 #[derive(Default)]
 pub(super) struct Patterns {
-    known: HashMap<String, Option<Regex>>,
+    last: Option<(String, Option<Rc<Regex>>)>,
 }
 
 impl Patterns {
     /// The pattern, or `None` if it is no pattern at all; a feature that only Java has is an error.
     pub fn get(&mut self, java: &str) -> Result<Option<&Regex>> {
-        if !self.known.contains_key(java) {
-            if self.known.len() >= MAX_PATTERNS {
-                self.known.clear();
-            }
-            self.known.insert(java.to_string(), compile(java)?);
-        }
-        Ok(self.known.get(java).and_then(Option::as_ref))
+        Ok(self.get_told(java)?.0)
     }
+
+    /// The same, and whether it is another one than before.
+    pub fn get_told(&mut self, java: &str) -> Result<(Option<&Regex>, bool)> {
+        let is_new = self.last.as_ref().is_none_or(|(text, _)| text != java);
+        if is_new {
+            self.last = Some((java.to_string(), compiled(java)?));
+        }
+        Ok((self.last.as_ref().and_then(|(_, regex)| regex.as_deref()), is_new))
+    }
+}
+
+fn compiled(java: &str) -> Result<Option<Rc<Regex>>> {
+    COMPILED.with_borrow_mut(|known| {
+        if let Some(regex) = known.get(java) {
+            return Ok(regex.clone());
+        }
+        if known.len() >= MAX_PATTERNS {
+            known.clear();
+        }
+        let regex = compile(java)?.map(Rc::new);
+        known.insert(java.to_string(), regex.clone());
+        Ok(regex)
+    })
 }
 
 fn compile(java: &str) -> Result<Option<Regex>> {
@@ -56,8 +80,14 @@ fn only_java(java: &str) -> Option<&'static str> {
         let rest = &java[i..];
         match c {
             '\\' => match chars.next() {
-                Some((_, '1'..='9')) if !in_class => return Some("A back reference"),
-                Some((_, 'k')) if !in_class => return Some("A back reference"),
+                Some((_, '1'..='9' | 'k')) if !in_class => return Some("A back reference"),
+                Some((_, 'p' | 'P')) if chars.peek().is_some_and(|(_, n)| *n == '{') => {
+                    chars.by_ref().find(|(_, n)| *n == '}');
+                }
+                Some((_, 'Q')) => {
+                    let end = rest.find("\\E").map_or(java.len(), |e| i + e + 2);
+                    while chars.next_if(|(at, _)| *at < end).is_some() {}
+                }
                 _ => {}
             },
             '[' => in_class = true,
@@ -84,6 +114,8 @@ fn translate(java: &str) -> String {
     let mut out = String::with_capacity(java.len() + 16);
     let mut chars = java.chars().peekable();
     let mut depth = 0_usize;
+    // Whether a dot matches all, in each open group.
+    let mut dot_all = vec![false];
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
@@ -95,6 +127,7 @@ fn translate(java: &str) -> String {
                 Some('S') => out.push_str("[^ \\t\\n\\x0B\\f\\r]"),
                 Some('h') => out.push_str("[ \\t]"),
                 Some('Z') => out.push_str("\\z"),
+                Some('R') => out.push_str("(?:\\r\\n|[\\n\\x0B\\f\\r\\x{85}\\x{2028}\\x{2029}])"),
                 Some('e') => out.push_str("\\x1B"),
                 Some('Q') => {
                     let mut quoted = String::new();
@@ -122,16 +155,63 @@ fn translate(java: &str) -> String {
             '[' => {
                 depth += 1;
                 out.push('[');
+                // Java has no names of classes in `[: :]`.
+                if depth > 1 && chars.next_if_eq(&':').is_some() {
+                    out.push_str("\\:");
+                }
+            }
+            '(' if depth == 0 => {
+                out.push('(');
+                dot_all.push(dot_all.last().copied().unwrap_or(false));
+                if let Some(flags) = flags(chars.clone())
+                    && let Some(dots) = flags.dots
+                {
+                    // `(?s)` holds for the rest of the group around it.
+                    let group = dot_all.len() - if flags.group { 1 } else { 2 };
+                    dot_all[group] = dots;
+                }
+            }
+            ')' if depth == 0 => {
+                if dot_all.len() > 1 {
+                    dot_all.pop();
+                }
+                out.push(')');
             }
             ']' => {
                 depth = depth.saturating_sub(1);
                 out.push(']');
             }
+            '.' if depth == 0 && dot_all.last() == Some(&true) => out.push_str("(?s:.)"),
             '.' if depth == 0 => out.push_str("[^\\n\\r\\x{85}\\x{2028}\\x{2029}]"),
             c => out.push(c),
         }
     }
     out
+}
+
+/// What `(?flags)` or `(?flags:` says.
+struct Flags {
+    /// Whether it begins a group.
+    group: bool,
+    /// Whether a dot matches all from here, if it says so.
+    dots: Option<bool>,
+}
+
+fn flags(mut rest: impl Iterator<Item = char>) -> Option<Flags> {
+    if rest.next() != Some('?') {
+        return None;
+    }
+    let (mut on, mut dots) = (true, None);
+    for c in rest {
+        match c {
+            ')' | ':' => return Some(Flags { group: c == ':', dots }),
+            '-' => on = false,
+            's' => dots = Some(on),
+            c if c.is_ascii_alphabetic() => {}
+            _ => return None,
+        }
+    }
+    None
 }
 
 fn posix(name: &str) -> String {
@@ -145,5 +225,31 @@ fn posix(name: &str) -> String {
         "Punct" => "[!-/:-@\\[-`{-~]".into(),
         "XDigit" => "[0-9A-Fa-f]".into(),
         other => format!("\\p{{{}}}", other.strip_prefix("Is").unwrap_or(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_java_matches() {
+        for (text, pattern, want) in [
+            ("日本1", "\\p{L}+", Some("日本")),
+            ("ab12", "[[:alpha:]]", Some("a")),
+            ("xb", "[[:alpha:]]", None),
+            ("a\nb", "a.b", None),
+            ("a\nb", "(?s)a.b", Some("a\nb")),
+            ("a\nb", "(?s:a.)b", Some("a\nb")),
+            ("a\nb\nc", "(?s:a.)b.c", None),
+            ("1+1", "\\Q1+1\\E", Some("1+1")),
+        ] {
+            let mut patterns = Patterns::default();
+            let regex = patterns.get(pattern).unwrap().unwrap();
+            assert_eq!(regex.find(text).map(|m| m.as_str()), want, "{pattern}");
+        }
+        for wrong in ["[", "(", "*", "a{1"] {
+            assert!(Patterns::default().get(wrong).unwrap().is_none(), "{wrong}");
+        }
     }
 }

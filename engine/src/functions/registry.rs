@@ -99,6 +99,9 @@ impl FunctionRegistry {
         if let Some((_, instead)) = ELSEWHERE.iter().find(|(n, _)| *n == lower) {
             return Some(format!("Flink SQL has {instead}."));
         }
+        if self.windows.contains_key(&lower) {
+            return Some(format!("Write {}(…) OVER (PARTITION BY k ORDER BY ts).", name.to_uppercase()));
+        }
         nearest(name, self.names.iter().copied()).map(|n| format!("Did you mean {n}?"))
     }
 }
@@ -186,6 +189,7 @@ mod tests {
         assert!(r.scalar("length").is_none());
         assert_eq!(r.hint("LENGTH").unwrap(), "Flink SQL has CHAR_LENGTH(s).");
         assert_eq!(r.hint("COUNTT").unwrap(), "Did you mean COUNT?");
+        assert_eq!(r.hint("Lag").unwrap(), "Write LAG(…) OVER (PARTITION BY k ORDER BY ts).");
         assert!(r.names().is_sorted());
         assert!(!r.names().contains(&"+"));
     }

@@ -3,12 +3,15 @@
 use super::cast::cast_expr;
 use super::families;
 use super::scalar::Environment;
+use arrow::datatypes::IntervalMonthDayNano;
 use chrono_tz::Tz;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::expr::{Case, Like, ScalarFunction};
 use datafusion_expr::{Expr, lit};
 use std::sync::Arc;
+
+const DAY_NANOS: i64 = 86_400_000_000_000;
 
 /// The expression with Flink's meaning of CAST, TRY_CAST, LIKE and SIMILAR TO at every level. Call it on bound
 /// expressions before DataFusion's analyzer adds casts of its own. It does not go into subqueries: transform
@@ -24,6 +27,29 @@ pub fn replace_one(expr: Expr, zone: Tz) -> Transformed<Expr> {
         Expr::TryCast(c) => Transformed::yes(cast_expr(*c.expr, &c.field, true, zone)),
         Expr::Like(like) if !like.case_insensitive => Transformed::yes(pattern("like ", like, zone)),
         Expr::SimilarTo(like) => Transformed::yes(pattern("similar ", like, zone)),
+        // 24 hours are a day.
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), metadata)
+            if v.months == 0 && v.nanoseconds.unsigned_abs() >= DAY_NANOS.unsigned_abs() =>
+        {
+            let nanos = i128::from(v.days) * i128::from(DAY_NANOS) + i128::from(v.nanoseconds);
+            let days = nanos / i128::from(DAY_NANOS);
+            let rest = (nanos % i128::from(DAY_NANOS)) as i64;
+            match i32::try_from(days) {
+                Ok(days) => {
+                    let value = IntervalMonthDayNano::new(0, days, rest);
+                    Transformed::yes(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), metadata))
+                }
+                Err(_) => {
+                    Transformed::no(Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), metadata))
+                }
+            }
+        }
+        // An interval of years and months has a type of its own.
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), metadata)
+            if v.months != 0 && v.days == 0 && v.nanoseconds == 0 =>
+        {
+            Transformed::yes(Expr::Literal(ScalarValue::IntervalYearMonth(Some(v.months)), metadata))
+        }
         Expr::Negative(inner) => match negated(&inner) {
             Some(literal) => Transformed::yes(literal),
             None => Transformed::no(Expr::Negative(inner)),
@@ -53,6 +79,12 @@ fn negated(expr: &Expr) -> Option<Expr> {
         _ => return None,
     };
     Some(Expr::Literal(value, None))
+}
+
+/// TYPEOF of a value whose type is known: its text.
+pub fn type_text_expr(sql_type: &crate::sql::SqlType, nullable: bool, zone: Tz) -> Expr {
+    let not_null = if nullable || *sql_type == crate::sql::SqlType::Null { "" } else { " NOT NULL" };
+    renamed("typeof ", vec![lit(format!("{sql_type}{not_null}"))], zone)
 }
 
 fn digits_known(args: &[Expr]) -> bool {

@@ -2,7 +2,7 @@
 //! sees it.
 
 use super::chance::Chance;
-use super::field;
+use super::field::{self, Length};
 use crate::error::Error;
 use crate::time::Clock;
 use arrow::array::*;
@@ -159,6 +159,39 @@ impl Binding<'_> {
         self.fields.get(i).map_or(&DataType::Null, |f| f.data_type())
     }
 
+    /// Length of a text argument; a constant is a CHAR of its length.
+    pub fn text_length(&self, i: usize) -> Length {
+        match (self.fields.get(i), self.constants.get(i)) {
+            (Some(f), _) if field::declared(f).is_some() => field::length(f),
+            (_, Some(Some(ScalarValue::Utf8(Some(t))))) => Length::Exactly(char_count(t)),
+            _ => Length::Unlimited,
+        }
+    }
+
+    /// A text of this length.
+    pub fn text(&self, length: Length, nullable: bool) -> Field {
+        let limit = |n: usize| n < crate::sql::data_type::MAX_LENGTH as usize;
+        match length {
+            Length::Exactly(n) if limit(n) => field::declare(DataType::Utf8, nullable, format!("CHAR({n})")),
+            Length::AtMost(n) if limit(n) => {
+                field::declare(DataType::Utf8, nullable, format!("VARCHAR({n})"))
+            }
+            _ => Field::new("", DataType::Utf8, nullable),
+        }
+    }
+
+    /// The arguments' fields, where a constant text is a CHAR of its length.
+    pub fn typed_fields(&self) -> Vec<Field> {
+        (0..self.fields.len())
+            .map(|i| match (self.fields[i].data_type(), self.text_length(i)) {
+                (DataType::Utf8, length @ Length::Exactly(_)) => {
+                    self.text(length, self.fields[i].is_nullable())
+                }
+                _ => self.fields[i].as_ref().clone(),
+            })
+            .collect()
+    }
+
     /// A result of `data_type` that is NULL where an argument is.
     pub fn strict(&self, data_type: DataType) -> Field {
         Field::new("", data_type, self.nullable())
@@ -169,6 +202,11 @@ impl Binding<'_> {
         let types: Vec<_> = self.fields.iter().map(|f| field::type_text(f)).collect();
         user(format!("{} cannot take ({}): {why}", self.name, types.join(", ")))
     }
+}
+
+/// Characters as Java counts them: one beyond U+FFFF is two.
+pub(super) fn char_count(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.encode_utf16().count() }
 }
 
 /// A call being evaluated.
@@ -268,6 +306,10 @@ impl Call<'_> {
             Ok((array, constant))
         } else if array.data_type().is_null() {
             Ok((new_null_array(to, array.len()), constant))
+        } else if let (DataType::Decimal128(_, scale), DataType::Float64) = (array.data_type(), to) {
+            let decimals = array.as_primitive::<Decimal128Type>();
+            let doubles: Float64Array = decimals.unary(|v| super::cast::decimal_to_double(v, *scale));
+            Ok((Arc::new(doubles), constant))
         } else {
             Ok((cast(&array, to)?, constant))
         }
@@ -326,6 +368,29 @@ impl Call<'_> {
             } else {
                 out.append_null();
             }
+        }
+        Ok(Arc::new(out.finish()))
+    }
+
+    /// Pieces of strings that are there already; `None` is NULL.
+    pub fn pieces<'t>(&self, mut value: impl FnMut(usize) -> Option<&'t str>) -> Result<ArrayRef> {
+        self.try_pieces(|row| Ok(value(row)))
+    }
+
+    /// The same, where it may fail.
+    pub fn try_pieces<'t>(
+        &self,
+        mut value: impl FnMut(usize) -> Result<Option<&'t str>>,
+    ) -> Result<ArrayRef> {
+        let mut out = StringBuilder::with_capacity(self.rows, self.rows * 8);
+        for row in 0..self.rows {
+            let value = value(row)?;
+            if out.values_slice().len() + value.map_or(0, str::len) > MAX_BATCH_BYTES {
+                return user(format!(
+                    "The strings made for one batch of rows are larger than {MAX_BATCH_BYTES} bytes."
+                ));
+            }
+            out.append_option(value);
         }
         Ok(Arc::new(out.finish()))
     }
@@ -451,7 +516,9 @@ impl Function {
         if n < self.required || (n > self.takes.len() && !self.variadic) {
             let wants = match (self.required, self.takes.len()) {
                 (0, 0) => "no arguments".to_string(),
-                (least, _) if self.variadic => format!("at least {least} arguments"),
+                (least, _) if self.variadic => {
+                    format!("at least {least} argument{}", if least == 1 { "" } else { "s" })
+                }
                 (a, b) if a == b => format!("{a} argument{}", if a == 1 { "" } else { "s" }),
                 (a, b) => format!("{a} to {b} arguments"),
             };
@@ -583,9 +650,24 @@ pub(super) mod result {
     pub fn boolean(b: &Binding<'_>) -> Result<Field> {
         Ok(b.strict(DataType::Boolean))
     }
+    /// The first argument's text or a part of it.
+    pub fn part(b: &Binding<'_>) -> Result<Field> {
+        Ok(b.text(at_most(b.text_length(0)), b.nullable()))
+    }
+    /// As [`part`], which may be NULL.
+    pub fn nullable_part(b: &Binding<'_>) -> Result<Field> {
+        Ok(b.text(at_most(b.text_length(0)), true))
+    }
+    fn at_most(length: Length) -> Length {
+        match length {
+            Length::Exactly(n) => Length::AtMost(n),
+            other => other,
+        }
+    }
     /// The first argument's type.
     pub fn first(b: &Binding<'_>) -> Result<Field> {
         Ok(match b.fields.first() {
+            Some(f) if matches!(f.data_type(), DataType::Utf8) => b.text(b.text_length(0), b.nullable()),
             Some(f) => field::like(f, b.nullable()),
             None => Field::new("", DataType::Null, true),
         })

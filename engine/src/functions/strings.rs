@@ -1,8 +1,10 @@
 //! Functions of strings.
 
+use super::field::Length;
 use super::regexes::Patterns;
-use super::scalar::{Call, Function, Kind, Texts, check_size, result, user};
+use super::scalar::{Binding, Call, Function, Kind, Texts, check_size, result, user};
 use arrow::array::*;
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::*;
 use datafusion_common::Result;
 use std::borrow::Cow;
@@ -13,19 +15,19 @@ const I: Kind = Kind::Integer;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("CHAR_LENGTH", &[T], result::int, char_length),
-    Function::new("UPPER", &[T], result::first, |c| map(c, |t, o| o.push_str(&t.to_uppercase()))),
-    Function::new("LOWER", &[T], result::first, |c| map(c, lower)),
+    Function::new("UPPER", &[T], result::first, |c| map_case(c, <[u8]>::make_ascii_uppercase, upper)),
+    Function::new("LOWER", &[T], result::first, |c| map_case(c, <[u8]>::make_ascii_lowercase, lower)),
     Function::new("INITCAP", &[T], result::first, |c| map(c, init_cap)),
-    Function::new("REVERSE", &[T], result::text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
-    Function::new("LTRIM", &[T, T], result::text, |c| trim(c, true, false)).optional(1),
-    Function::new("RTRIM", &[T, T], result::text, |c| trim(c, false, true)).optional(1),
+    Function::new("REVERSE", &[T], result::nullable_text, |c| map(c, |t, o| o.extend(t.chars().rev()))),
+    Function::new("LTRIM", &[T, T], result::part, |c| trim(c, true, false)).optional(1),
+    Function::new("RTRIM", &[T, T], result::part, |c| trim(c, false, true)).optional(1),
     // What TRIM(BOTH … FROM …) is bound to.
-    Function::new("btrim", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
-    Function::new("TRIM", &[T, T], result::text, |c| trim(c, true, true)).optional(1),
-    Function::new("SUBSTRING", &[T, I, I], result::nullable_text, substring).optional(1),
-    Function::new("LEFT", &[T, I], result::text, left),
-    Function::new("RIGHT", &[T, I], result::text, right),
-    Function::new("OVERLAY", &[T, T, I, I], result::text, overlay).optional(1),
+    Function::new("btrim", &[T, T], result::part, |c| trim(c, true, true)).optional(1),
+    Function::new("TRIM", &[T, T], result::part, |c| trim(c, true, true)).optional(1),
+    Function::new("SUBSTRING", &[T, I, I], result::nullable_part, substring).optional(1),
+    Function::new("LEFT", &[T, I], result::nullable_part, left),
+    Function::new("RIGHT", &[T, I], result::nullable_part, right),
+    Function::new("OVERLAY", &[T, T, I, I], overlay_type, overlay).optional(1),
     Function::new("REPEAT", &[T, I], result::text, repeat),
     Function::new("REPLACE", &[T, T, T], result::text, replace),
     Function::new("LPAD", &[T, I, T], result::nullable_text, |c| pad(c, true)),
@@ -33,15 +35,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("INSTR", &[T, T, I, I], result::int, instr).optional(2),
     Function::new("LOCATE", &[T, T, I], result::int, locate).optional(1),
     Function::new("ASCII", &[T], result::int, ascii),
-    Function::new("CHR", &[I], result::text, chr),
+    Function::new("CHR", &[I], result::nullable_text, chr),
     Function::new("CONCAT", &[T], result::text, concat).variadic(),
-    Function::new(
-        "CONCAT_WS",
-        &[T, T],
-        |b| Ok(Field::new("", DataType::Utf8, b.fields[0].is_nullable())),
-        concat_ws,
-    )
-    .variadic(),
+    Function::new("CONCAT_WS", &[T, T], result::text, concat_ws).optional(1).variadic(),
     Function::new("SPLIT_INDEX", &[T, Kind::TextOrInteger, I], result::nullable_text, split_index),
     Function::new("SPLIT", &[T, T], split_type, split),
     Function::new("STR_TO_MAP", &[T, T, T], str_to_map_type, str_to_map).optional(2),
@@ -61,6 +57,27 @@ fn map(call: &Call<'_>, f: fn(&str, &mut String)) -> Result<ArrayRef> {
         f(t, out);
         Ok(true)
     })
+}
+
+/// LOWER and UPPER. Where all texts are ASCII, which most are, all are changed at once; else each with `f`.
+fn map_case(call: &Call<'_>, ascii: fn(&mut [u8]), f: fn(&str, &mut String)) -> Result<ArrayRef> {
+    let (array, constant) = call.column(0)?;
+    let Some(texts) = array.as_string_opt::<i32>().filter(|_| !constant) else { return map(call, f) };
+    let offsets = texts.value_offsets();
+    let first = offsets.first().copied().unwrap_or(0);
+    let last = offsets.last().copied().unwrap_or(0);
+    let bytes = &texts.value_data()[first as usize..last as usize];
+    if !bytes.is_ascii() {
+        return map(call, f);
+    }
+    let mut bytes = bytes.to_vec();
+    ascii(&mut bytes);
+    let offsets = OffsetBuffer::new(offsets.iter().map(|o| o - first).collect::<Vec<i32>>().into());
+    Ok(Arc::new(StringArray::try_new(offsets, bytes.into(), texts.nulls().cloned())?))
+}
+
+fn upper(t: &str, out: &mut String) {
+    out.push_str(&t.to_uppercase());
 }
 
 fn lower(t: &str, out: &mut String) {
@@ -179,6 +196,18 @@ fn right(call: &Call<'_>) -> Result<ArrayRef> {
         out.push_str(slice(t, from, usize::MAX));
         Ok(true)
     })
+}
+
+fn overlay_type(b: &Binding<'_>) -> Result<Field> {
+    let of = |i| match b.text_length(i) {
+        Length::Unlimited => None,
+        Length::AtMost(n) | Length::Exactly(n) => Some(n),
+    };
+    let length = match (of(0), of(1)) {
+        (Some(a), Some(b)) => Length::AtMost(a + b),
+        _ => Length::Unlimited,
+    };
+    Ok(b.text(length, b.nullable()))
 }
 
 fn overlay(call: &Call<'_>) -> Result<ArrayRef> {
@@ -398,30 +427,33 @@ fn split_index(call: &Call<'_>) -> Result<ArrayRef> {
     let separators = if code { None } else { Some(call.text(1)?) };
     let codes = if code { Some(call.long(1)?) } else { None };
     let mut buffer = [0; 4];
-    call.texts(|row, out| {
-        let (Some(t), Some(at)) = (text.get(row), at.get(row)) else { return Ok(false) };
+    call.pieces(|row| {
+        let (Some(t), Some(at)) = (text.get(row), at.get(row)) else { return None };
         let separator: &str = if let Some(codes) = &codes {
-            match codes.get(row).map(|c| u32::try_from(c).ok().filter(|c| *c <= 255).and_then(char::from_u32))
-            {
-                Some(Some(c)) => c.encode_utf8(&mut buffer),
-                _ => return Ok(false),
-            }
+            let code = codes.get(row).and_then(|c| u32::try_from(c).ok().filter(|c| *c <= 255));
+            code.and_then(char::from_u32)?.encode_utf8(&mut buffer)
         } else {
-            match separators.as_ref().and_then(|s| s.get(row)) {
-                Some(s) => s,
-                None => return Ok(false),
-            }
+            separators.as_ref().and_then(|s| s.get(row))?
         };
         if at < 0 || t.is_empty() {
-            return Ok(false);
+            return None;
         }
-        let part = if separator.is_empty() {
-            t.split_whitespace().nth(index(at))
-        } else {
-            t.split(separator).nth(index(at))
-        };
-        Ok(part.map(|p| out.push_str(p)).is_some())
+        match separator.as_bytes() {
+            [] => t.split(char::is_whitespace).nth(index(at)),
+            [byte] => split_at_byte(t, *byte, index(at)),
+            _ => t.split(separator).nth(index(at)),
+        }
     })
+}
+
+/// Part `n` of `text`, whose parts are separated by an ASCII character.
+fn split_at_byte(text: &str, separator: u8, n: usize) -> Option<&str> {
+    let mut ends = memchr::memchr_iter(separator, text.as_bytes());
+    let start = match n.checked_sub(1) {
+        None => 0,
+        Some(before) => ends.nth(before)? + 1,
+    };
+    text.get(start..ends.next().unwrap_or(text.len()))
 }
 
 fn split_type(b: &super::scalar::Binding<'_>) -> Result<Field> {
@@ -496,15 +528,33 @@ fn str_to_map(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(out.finish()))
 }
 
+/// As Java's `String.split`: empty parts at the end are dropped where there is no limit (0).
 fn split_regex<'t>(patterns: &mut Patterns, t: &'t str, by: &str, limit: usize) -> Result<Vec<&'t str>> {
     let plain = !by.is_empty() && !by.contains(|c: char| "\\^$.|?*+()[]{}".contains(c));
-    if plain {
-        return Ok(if limit > 0 { t.splitn(limit, by).collect() } else { t.split(by).collect() });
+    let mut parts: Vec<&str> = if plain {
+        if limit > 0 { t.splitn(limit, by).collect() } else { t.split(by).collect() }
+    } else {
+        let Some(r) = patterns.get(by)? else {
+            return user(format!("STR_TO_MAP: '{by}' is no regular expression."));
+        };
+        let (mut parts, mut last) = (Vec::new(), 0);
+        for found in r.find_iter(t) {
+            // Nothing before the first character is no part.
+            if found.end() > 0 && (limit == 0 || parts.len() + 1 < limit) {
+                parts.push(&t[last..found.start()]);
+                last = found.end();
+            }
+        }
+        parts.push(&t[last..]);
+        parts
+    };
+    while limit == 0 && parts.len() > 1 && parts.last().is_some_and(|p| p.is_empty()) {
+        parts.pop();
     }
-    match patterns.get(by)? {
-        Some(r) => Ok(if limit > 0 { r.splitn(t, limit).collect() } else { r.split(t).collect() }),
-        None => user(format!("STR_TO_MAP: '{by}' is no regular expression.")),
+    if limit == 0 && parts == [""] && !t.is_empty() {
+        parts.clear();
     }
+    Ok(parts)
 }
 
 fn regexp(call: &Call<'_>) -> Result<ArrayRef> {
@@ -515,10 +565,8 @@ fn regexp(call: &Call<'_>) -> Result<ArrayRef> {
         if p.is_empty() {
             return Ok(Some(false));
         }
-        match patterns.get(p)? {
-            Some(r) => Ok(Some(r.is_match(t))),
-            None => user(format!("REGEXP: '{p}' is no regular expression.")),
-        }
+        // As in Flink, a pattern that is none matches nothing.
+        Ok(Some(patterns.get(p)?.is_some_and(|r| r.is_match(t))))
     })
 }
 
@@ -547,16 +595,23 @@ fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, pattern) = (call.text(0)?, call.text(1)?);
     let group = if call.len() > 2 { Some(call.long(2)?) } else { None };
     let mut patterns = Patterns::default();
-    call.texts(|row, out| {
-        let (Some(t), Some(p)) = (text.get(row), pattern.get(row)) else { return Ok(false) };
-        let Some(group) = group.as_ref().map_or(Some(0), |g| g.get(row)) else { return Ok(false) };
-        let (Ok(group), Some(r)) = (usize::try_from(group), patterns.get(p)?) else { return Ok(false) };
-        let part = if group == 0 {
-            r.find(t).map(|m| m.as_str())
-        } else {
-            r.captures(t).and_then(|c| c.get(group)).map(|m| m.as_str())
-        };
-        Ok(part.map(|p| out.push_str(p)).is_some())
+    // Where the groups of a match lie, for the pattern that was used last.
+    let mut places: Option<regex::CaptureLocations> = None;
+    call.try_pieces(|row| {
+        let (Some(t), Some(p)) = (text.get(row), pattern.get(row)) else { return Ok(None) };
+        let Some(group) = group.as_ref().map_or(Some(0), |g| g.get(row)) else { return Ok(None) };
+        let Ok(group) = usize::try_from(group) else { return Ok(None) };
+        let (pattern, is_new) = patterns.get_told(p)?;
+        let Some(r) = pattern else { return Ok(None) };
+        if group == 0 {
+            return Ok(r.find(t).map(|m| m.as_str()));
+        }
+        if is_new {
+            places = None;
+        }
+        let places = places.get_or_insert_with(|| r.capture_locations());
+        let found = r.captures_read(places, t).and_then(|_| places.get(group));
+        Ok(found.and_then(|(start, end)| t.get(start..end)))
     })
 }
 

@@ -4,9 +4,9 @@ use super::scalar::carry;
 use crate::error::Error;
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::{Column, DFSchema, Result, ScalarValue, TableReference};
-use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::expr::{Cast, ScalarFunction};
 use datafusion_expr::planner::{
-    ExprPlanner, PlannerResult, RawBinaryExpr, RawDictionaryExpr, RawFieldAccessExpr,
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawDictionaryExpr, RawFieldAccessExpr,
 };
 use datafusion_expr::sqlparser::ast::BinaryOperator;
 use datafusion_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF, lit};
@@ -72,6 +72,17 @@ impl ExprPlanner for Syntax {
 
     fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
         self.planned("array", exprs)
+    }
+
+    /// DataFusion leaves casts out of an aggregate's name: `SUM(x)` and `SUM(CAST(x AS DOUBLE))` would be called alike.
+    fn plan_aggregate(&self, mut raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        for argument in &mut raw.args {
+            if let Expr::Cast(Cast { expr, field }) = &*argument {
+                let name = format!("CAST({} AS {})", expr.schema_name(), field.data_type());
+                *argument = argument.clone().alias(name);
+            }
+        }
+        Ok(PlannerResult::Original(raw))
     }
 
     fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

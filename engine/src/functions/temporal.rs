@@ -1,9 +1,11 @@
 //! Functions of dates and times.
 
-use super::calendar::{DAY_MS, DAY_SECONDS, add_months, offset_at, wall_to_instant, wall_to_later_instant};
+use super::calendar::{
+    DAY_MS, DAY_SECONDS, add_months, civil_from_days, offset_at, wall_to_instant, wall_to_later_instant,
+};
 use super::cast::join;
 use super::field;
-use super::java_format::{Pattern, Unit};
+use super::java_format::{Pattern, Read, Unit};
 use super::operators::{Span, shift_time, spans};
 use super::parse;
 use super::scalar::{Binding, Call, Function, Kind, Texts, result, user};
@@ -315,18 +317,39 @@ fn days_to_months(a: i64, b: i64) -> i64 {
 /// Patterns that one batch keeps, where they differ from row to row.
 const MAX_PATTERNS: usize = 256;
 
-#[derive(Default)]
-struct Patterns(HashMap<String, Pattern>);
+/// Patterns of one of Java's two kinds.
+struct Patterns {
+    known: HashMap<String, Pattern>,
+    parse: fn(&str) -> Result<Pattern>,
+    /// For years of two digits.
+    this_year: i64,
+}
 
 impl Patterns {
+    /// Of SimpleDateFormat.
+    fn simple(call: &Call<'_>) -> Self {
+        let today = call.env.clock.now_ms().div_euclid(DAY_MS);
+        Self { known: HashMap::new(), parse: Pattern::simple, this_year: civil_from_days(today).year }
+    }
+
+    /// Of DateTimeFormatter.
+    fn formatter() -> Self {
+        Self { known: HashMap::new(), parse: Pattern::parse, this_year: 2000 }
+    }
+
+    fn read<'t>(&mut self, pattern: &str, text: &'t str) -> Result<Option<Read<'t>>> {
+        let this_year = self.this_year;
+        Ok(self.get(pattern)?.read(text, this_year))
+    }
+
     fn get(&mut self, pattern: &str) -> Result<&Pattern> {
-        if !self.0.contains_key(pattern) {
-            if self.0.len() >= MAX_PATTERNS {
-                self.0.clear();
+        if !self.known.contains_key(pattern) {
+            if self.known.len() >= MAX_PATTERNS {
+                self.known.clear();
             }
-            self.0.insert(pattern.to_string(), Pattern::parse(pattern)?);
+            self.known.insert(pattern.to_string(), (self.parse)(pattern)?);
         }
-        match self.0.get(pattern) {
+        match self.known.get(pattern) {
             Some(p) => Ok(p),
             None => user("The pattern was lost."),
         }
@@ -334,13 +357,42 @@ impl Patterns {
 }
 
 fn date_format(call: &Call<'_>) -> Result<ArrayRef> {
-    let (wall, pattern) = (walls(call, 0)?, call.text(1)?);
-    let mut patterns = Patterns::default();
+    let pattern = call.text(1)?;
+    if matches!(call.fields[0].data_type(), DataType::Utf8) {
+        let text = call.text(0)?;
+        let mut patterns = Patterns::simple(call);
+        return call.texts(|row, out| {
+            let (Some(text), Some(pattern)) = (text.get(row), pattern.get(row)) else { return Ok(false) };
+            let Some(wall) = patterns.read(DEFAULT, text)? else { return Ok(false) };
+            patterns.get(pattern)?.write(out, wall.seconds, wall.nanos, Some(call.env.zone))?;
+            Ok(true)
+        });
+    }
+    let wall = walls(call, 0)?;
+    let mut patterns = Patterns::formatter();
+    if let Some(pattern) = pattern.constant() {
+        // Rows of a stream mostly have the day, the minute of the row before.
+        let pattern = patterns.get(pattern)?;
+        if let Some(stretch) = pattern.stretch() {
+            let (mut last, mut text) = (None, String::new());
+            return call.texts(|row, out| {
+                let Some((seconds, nanos)) = wall(row) else { return Ok(false) };
+                let now = Some(seconds.div_euclid(stretch));
+                if now != last {
+                    text.clear();
+                    pattern.write(&mut text, seconds, nanos, None)?;
+                    last = now;
+                }
+                out.push_str(&text);
+                Ok(true)
+            });
+        }
+    }
     call.texts(|row, out| {
         let Some(pattern) = pattern.get(row) else { return Ok(false) };
         let pattern = patterns.get(pattern)?;
         let Some((seconds, nanos)) = wall(row) else { return Ok(false) };
-        pattern.write(out, seconds, nanos);
+        pattern.write(out, seconds, nanos, None)?;
         Ok(true)
     })
 }
@@ -354,15 +406,17 @@ fn to_timestamp_type(_: &Binding<'_>) -> Result<Field> {
 fn to_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     let text = call.text(0)?;
     let pattern = if call.len() > 1 { Some(call.text(1)?) } else { None };
-    let mut patterns = Patterns::default();
+    let mut patterns = Patterns::formatter();
     times(call, |row| {
         let Some(text) = text.get(row) else { return Ok(None) };
         match &pattern {
             None => Ok(parse::timestamp(text)),
             Some(p) => match p.get(row) {
                 None => Ok(None),
-                Some(DEFAULT) => Ok(parse::timestamp(text)),
-                Some(p) => Ok(patterns.get(p)?.read(text, false)),
+                Some(p) => Ok(match patterns.read(p, text)? {
+                    Some(read) => Some((read.seconds, read.nanos)),
+                    None => parse::rolling_timestamp(text),
+                }),
             },
         }
     })
@@ -414,17 +468,18 @@ fn to_date_type(_: &Binding<'_>) -> Result<Field> {
 fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
     let text = call.text(0)?;
     let pattern = if call.len() > 1 { Some(call.text(1)?) } else { None };
-    let mut patterns = Patterns::default();
+    let mut patterns = Patterns::simple(call);
     call.numbers::<Date32Type>(|row| {
         let Some(text) = text.get(row) else { return Ok(None) };
         match &pattern {
             None => Ok(parse::date(text)),
             Some(p) => match p.get(row) {
                 None => Ok(None),
-                Some(p) => Ok(patterns
-                    .get(p)?
-                    .read(text, true)
-                    .and_then(|(seconds, _)| i32::try_from(seconds.div_euclid(DAY_SECONDS)).ok())),
+                Some(p) => Ok(patterns.read(p, text)?.and_then(|read| {
+                    let zone = read.zone.and_then(Zone::read);
+                    let seconds = zone.map_or(read.seconds, |z| z.to_instant(read.seconds));
+                    i32::try_from(seconds.div_euclid(DAY_SECONDS)).ok()
+                })),
             },
         }
     })
@@ -433,7 +488,7 @@ fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
 fn from_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
     let seconds = call.long(0)?;
     let pattern = if call.len() > 1 { Some(call.text(1)?) } else { None };
-    let mut patterns = Patterns::default();
+    let mut patterns = Patterns::simple(call);
     call.texts(|row, out| {
         let Some(pattern) = pattern.as_ref().map_or(Some(DEFAULT), |p| p.get(row)) else { return Ok(false) };
         let Some(seconds) = seconds.get(row) else { return Ok(false) };
@@ -441,7 +496,8 @@ fn from_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
         if seconds.unsigned_abs() > (i64::MAX / 1000) as u64 {
             return user(format!("FROM_UNIXTIME: {seconds} seconds are beyond all calendars."));
         }
-        patterns.get(pattern)?.write(out, seconds + offset_at(call.env.zone, seconds), 0);
+        let zone = call.env.zone;
+        patterns.get(pattern)?.write(out, seconds + offset_at(zone, seconds), 0, Some(zone))?;
         Ok(true)
     })
 }
@@ -458,12 +514,15 @@ fn unix_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
     }
     let text = call.text(0)?;
     let pattern = if call.len() > 1 { Some(call.text(1)?) } else { None };
-    let mut patterns = Patterns::default();
+    let mut patterns = Patterns::simple(call);
     call.numbers::<Int64Type>(|row| {
         let pattern = pattern.as_ref().map_or(Some(DEFAULT), |p| p.get(row));
         let (Some(text), Some(pattern)) = (text.get(row), pattern) else { return Ok(None) };
-        let wall = patterns.get(pattern)?.read(text, true);
-        Ok(Some(wall.map_or(i64::MIN, |(seconds, _)| wall_to_later_instant(call.env.zone, seconds))))
+        let Some(read) = patterns.read(pattern, text)? else { return Ok(Some(i64::MIN)) };
+        Ok(Some(match read.zone.and_then(Zone::read) {
+            Some(zone) => zone.to_instant(read.seconds),
+            None => wall_to_later_instant(call.env.zone, read.seconds),
+        }))
     })
 }
 
@@ -495,6 +554,19 @@ impl Zone {
         name.parse().map_or(Self::Fixed(0), Self::Named)
     }
 
+    /// A zone in a text: `Z`, `+01:00`, `+0100`, `UTC`, `Europe/Berlin`.
+    fn read(text: &str) -> Option<Self> {
+        if text == "Z" {
+            return Some(Self::Fixed(0));
+        }
+        let Some(digits) = text.strip_prefix(['+', '-']) else { return Some(Self::parse(text)) };
+        let digits = digits.replace(':', "");
+        let number =
+            |range: std::ops::Range<usize>| digits.get(range).map_or(Some(0), |d| d.parse::<i64>().ok());
+        let offset = number(0..2)? * 3600 + number(2..4)? * 60;
+        Some(Self::Fixed(if text.starts_with('-') { -offset } else { offset }))
+    }
+
     fn to_instant(&self, wall: i64) -> i64 {
         match self {
             Self::Named(zone) => wall_to_instant(*zone, wall),
@@ -512,13 +584,13 @@ impl Zone {
 
 fn convert_tz(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, from, to) = (call.text(0)?, call.text(1)?, call.text(2)?);
-    let pattern = Pattern::parse(DEFAULT)?;
+    let pattern = Pattern::simple(DEFAULT)?;
     let mut zones: HashMap<String, Zone> = HashMap::new();
     call.texts(|row, out| {
         let (Some(text), Some(from), Some(to)) = (text.get(row), from.get(row), to.get(row)) else {
             return Ok(false);
         };
-        let Some((wall, _)) = pattern.read(text, true) else { return Ok(false) };
+        let Some(Read { seconds: wall, .. }) = pattern.read(text, 2000) else { return Ok(false) };
         if zones.len() > MAX_PATTERNS {
             zones.clear();
         }
@@ -528,7 +600,7 @@ fn convert_tz(call: &Call<'_>) -> Result<ArrayRef> {
             }
         }
         let (Some(from), Some(to)) = (zones.get(from), zones.get(to)) else { return Ok(false) };
-        pattern.write(out, to.to_wall(from.to_instant(wall)), 0);
+        pattern.write(out, to.to_wall(from.to_instant(wall)), 0, None)?;
         Ok(true)
     })
 }

@@ -4,16 +4,19 @@ use super::{FunctionRegistry, evaluation_error, field, replace, text};
 use crate::error::Error;
 use crate::sql::SqlType;
 use crate::time::MockClock;
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use chrono_tz::Tz;
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::{DFSchema, Result, TableReference, plan_err};
+use datafusion_common::{DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_expr::{
+    AggregateUDF, ColumnarValue, Expr, ExprSchemable, HigherOrderUDF, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, TableSource, WindowUDF,
+};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::create_physical_expr;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -171,4 +174,24 @@ fn check_with(table: &str, compute: fn(&str) -> String) {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The values of function `name` over columns and constants of `rows` rows.
+pub(super) fn over_columns(name: &str, args: Vec<ColumnarValue>, rows: usize) -> ArrayRef {
+    let functions = FunctionRegistry::new(Arc::new(MockClock::at(NOW)), Tz::UTC);
+    let function = functions.scalar(name).unwrap();
+    let arg_fields: Vec<FieldRef> =
+        args.iter().map(|a| Arc::new(Field::new("", a.data_type(), true))).collect();
+    let constants: Vec<Option<&ScalarValue>> = args
+        .iter()
+        .map(|a| match a {
+            ColumnarValue::Scalar(s) => Some(s),
+            ColumnarValue::Array(_) => None,
+        })
+        .collect();
+    let bound = ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &constants };
+    let return_field = function.return_field_from_args(bound).unwrap();
+    let config_options = Arc::new(ConfigOptions::default());
+    let call = ScalarFunctionArgs { args, arg_fields, number_rows: rows, return_field, config_options };
+    function.invoke_with_args(call).unwrap().into_array(rows).unwrap()
 }

@@ -1,6 +1,13 @@
 //! Values and types that Flink 1.20.3 printed for the same expressions.
 
-use super::testing::{check, check_types};
+use super::testing::{check, check_types, over_columns};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Int64Array, StringArray, TimestampMillisecondArray,
+};
+use arrow::datatypes::{Decimal128Type, IntervalDayTime, TimestampMillisecondType};
+use datafusion_common::ScalarValue;
+use datafusion_expr::ColumnarValue;
+use std::sync::Arc;
 
 #[test]
 fn casts() {
@@ -724,4 +731,98 @@ fn strange_inputs_are_values_or_errors() {
         // A panic is what must not be; the value is seen elsewhere.
         let _ = super::testing::eval(sql);
     }
+}
+
+fn texts(values: &[Option<&str>]) -> ColumnarValue {
+    ColumnarValue::Array(Arc::new(StringArray::from(values.to_vec())))
+}
+
+fn constant(value: impl Into<ScalarValue>) -> ColumnarValue {
+    ColumnarValue::Scalar(value.into())
+}
+
+/// The texts that function `name` makes of columns of `rows` rows; NULL is `-`.
+fn made(name: &str, args: Vec<ColumnarValue>, rows: usize) -> Vec<String> {
+    let array = over_columns(name, args, rows);
+    array.as_string::<i32>().iter().map(|t| t.unwrap_or("-").to_string()).collect()
+}
+
+#[test]
+fn columns_of_texts() {
+    let plain = [Some("aB"), None, Some(""), Some("Zz-1")];
+    assert_eq!(made("lower", vec![texts(&plain)], 4), ["ab", "-", "", "zz-1"]);
+    assert_eq!(made("upper", vec![texts(&plain)], 4), ["AB", "-", "", "ZZ-1"]);
+    let whole: ArrayRef =
+        Arc::new(StringArray::from(vec![Some("ÀÉ"), Some("aB"), None, Some("C"), Some("ß")]));
+    assert_eq!(made("lower", vec![ColumnarValue::Array(whole.slice(1, 3))], 3), ["ab", "-", "c"]);
+    assert_eq!(made("upper", vec![ColumnarValue::Array(whole)], 5), ["ÀÉ", "AB", "-", "C", "SS"]);
+    let urls = [Some("http://a.b/c/d"), Some("/"), Some(""), None, Some("é/ü/"), Some("x")];
+    for (n, expected) in [
+        (0, ["http:", "", "-", "-", "é", "x"]),
+        (1, ["", "", "-", "-", "ü", "-"]),
+        (2, ["a.b", "-", "-", "-", "", "-"]),
+        (4, ["d", "-", "-", "-", "-", "-"]),
+        (5, ["-", "-", "-", "-", "-", "-"]),
+    ] {
+        assert_eq!(made("split_index", vec![texts(&urls), constant("/"), constant(n)], 6), expected);
+        assert_eq!(made("split_index", vec![texts(&urls), constant(47), constant(n)], 6), expected);
+    }
+    let two = [Some("a::b:c"), Some("::"), None];
+    assert_eq!(made("split_index", vec![texts(&two), constant("::"), constant(1)], 3), ["b:c", "", "-"]);
+    let pattern = "(&|^)id=([^&]*)";
+    let queries = [Some("a=1&id=7&b"), Some("id=é"), Some("xid=3"), None, Some("id=")];
+    let extract =
+        |group: i32| made("regexp_extract", vec![texts(&queries), constant(pattern), constant(group)], 5);
+    assert_eq!(extract(2), ["7", "é", "-", "-", ""]);
+    assert_eq!(extract(1), ["&", "", "-", "-", ""]);
+    assert_eq!(extract(0), ["&id=7", "id=é", "-", "-", "id="]);
+    let patterns = texts(&[Some("(a)=(1)"), Some("i(d)"), Some("("), Some("a"), Some("(i)(d)")]);
+    let found = made("regexp_extract", vec![texts(&queries), patterns, constant(1)], 5);
+    assert_eq!(found, ["a", "d", "-", "-", "i"]);
+}
+
+#[test]
+fn columns_of_times_and_decimals() {
+    let day = 86_400_000;
+    let ms =
+        [Some(0), Some(59_999), Some(60_000), None, Some(-1), Some(19_000 * day + 1), Some(19_001 * day)];
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(ms.to_vec()));
+    let formatted = |pattern: &str| {
+        made("date_format", vec![ColumnarValue::Array(Arc::clone(&times)), constant(pattern)], ms.len())
+    };
+    assert_eq!(
+        formatted("yyyy-MM-dd"),
+        ["1970-01-01", "1970-01-01", "1970-01-01", "-", "1969-12-31", "2022-01-08", "2022-01-09"]
+    );
+    assert_eq!(formatted("HH:mm"), ["00:00", "00:00", "00:01", "-", "23:59", "00:00", "00:00"]);
+    assert_eq!(formatted("ss"), ["00", "59", "00", "-", "59", "00", "00"]);
+    assert_eq!(formatted("SSS"), ["000", "999", "000", "-", "999", "001", "000"]);
+    let shift = |days: i32, milliseconds: i32| {
+        let by = ScalarValue::IntervalDayTime(Some(IntervalDayTime::new(days, milliseconds)));
+        let moved = over_columns("-", vec![ColumnarValue::Array(Arc::clone(&times)), constant(by)], ms.len());
+        moved.as_primitive::<TimestampMillisecondType>().iter().collect::<Vec<_>>()
+    };
+    let expected = |by: i64| ms.iter().map(|m| m.map(|m| m - by)).collect::<Vec<_>>();
+    assert_eq!(shift(0, 4000), expected(4000));
+    assert_eq!(shift(1, -1), expected(day - 1));
+    let factor = constant(ScalarValue::Decimal128(Some(908), 3, 3));
+    let numbers: ArrayRef =
+        Arc::new(Int64Array::from(vec![Some(100), None, Some(-7), Some(i64::MAX), Some(i64::MIN + 1)]));
+    for args in [
+        vec![factor.clone(), ColumnarValue::Array(Arc::clone(&numbers))],
+        vec![ColumnarValue::Array(Arc::clone(&numbers)), factor.clone()],
+    ] {
+        let products = over_columns("*", args, 5);
+        let big = i128::from(i64::MAX) * 908;
+        let expected = [Some(90_800), None, Some(-6_356), Some(big), Some(-big)];
+        assert_eq!(products.as_primitive::<Decimal128Type>().iter().collect::<Vec<_>>(), expected);
+    }
+    let none = constant(ScalarValue::Decimal128(None, 3, 3));
+    assert_eq!(over_columns("*", vec![none, ColumnarValue::Array(numbers)], 5).null_count(), 5);
+    let column = |values: [i128; 2]| -> ColumnarValue {
+        let array = Decimal128Array::from(values.to_vec()).with_precision_and_scale(5, 1).unwrap();
+        ColumnarValue::Array(Arc::new(array))
+    };
+    let products = over_columns("*", vec![column([15, -20]), column([4, 5])], 2);
+    assert_eq!(products.as_primitive::<Decimal128Type>().values().to_vec(), [60, -100]);
 }

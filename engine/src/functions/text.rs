@@ -2,6 +2,7 @@
 
 use super::calendar::{civil_from_days, offset_at};
 use super::field::precision;
+use super::java_double::{self, Digits};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
 use chrono_tz::Tz;
@@ -200,7 +201,7 @@ pub fn decimal(out: &mut String, value: i128, scale: i8) {
     }
 }
 
-/// Writes a DOUBLE as Java's `Double.toString` does: `1.0`, `1.0E10`, `NaN`.
+/// Writes a DOUBLE as the `Double.toString` of Java before 19 does: `1.0`, `1.0E10`, `NaN`.
 pub fn java_double(out: &mut String, value: f64) {
     if value.is_finite() && value != 0.0 {
         if value.fract() == 0.0 && value.abs() < 1e7 {
@@ -208,14 +209,7 @@ pub fn java_double(out: &mut String, value: f64) {
             out.push_str(".0");
             return;
         }
-        // 4.9E-324 is the one value whose shortest digits (5) Java makes two of.
-        if value.abs() == f64::from_bits(1) {
-            out.push_str(if value < 0.0 { "-4.9E-324" } else { "4.9E-324" });
-            return;
-        }
-        let mut digits = Scientific::default();
-        let _ = write!(digits, "{value:e}");
-        digits.java(out);
+        lay_out(out, value < 0.0, &java_double::of_double(value.abs()));
     } else {
         special(out, value);
     }
@@ -229,13 +223,7 @@ pub fn java_float(out: &mut String, value: f32) {
             out.push_str(".0");
             return;
         }
-        if value.abs() == f32::from_bits(1) {
-            out.push_str(if value < 0.0 { "-1.4E-45" } else { "1.4E-45" });
-            return;
-        }
-        let mut digits = Scientific::default();
-        let _ = write!(digits, "{value:e}");
-        digits.java(out);
+        lay_out(out, value < 0.0, &java_double::of_float(value.abs()));
     } else {
         special(out, value.into());
     }
@@ -253,68 +241,36 @@ fn special(out: &mut String, value: f64) {
     });
 }
 
-/// Shortest digits of a number in Rust's form `-1.234e-5`, on the stack.
-#[derive(Default)]
-struct Scientific {
-    text: [u8; 32],
-    len: usize,
-}
-
-impl Write for Scientific {
-    fn write_str(&mut self, s: &str) -> std::fmt::Result {
-        let end = self.len + s.len();
-        self.text.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
-        self.len = end;
-        Ok(())
+/// Lays digits out as Java does: plain from 1e-3 up to 1e7, else with an exponent.
+fn lay_out(out: &mut String, negative: bool, number: &Digits) {
+    let digits = number.as_bytes();
+    let mut push = |bytes: &[u8]| out.extend(bytes.iter().map(|b| char::from(*b)));
+    if negative {
+        push(b"-");
     }
-}
-
-impl Scientific {
-    /// Lays the digits out as Java does: plain from 1e-3 up to 1e7, else with an exponent.
-    fn java(&self, out: &mut String) {
-        let text = &self.text[..self.len];
-        let (negative, text) = match text {
-            [b'-', rest @ ..] => (true, rest),
-            _ => (false, text),
-        };
-        let Some(e) = text.iter().position(|b| *b == b'e') else { return };
-        let exponent: i32 =
-            std::str::from_utf8(&text[e + 1..]).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
-        let mut digits = [0_u8; 32];
-        let mut n = 0;
-        for b in text[..e].iter().filter(|b| **b != b'.') {
-            digits[n] = *b;
-            n += 1;
-        }
-        let mut push = |bytes: &[u8]| out.extend(bytes.iter().map(|b| char::from(*b)));
-        if negative {
-            push(b"-");
-        }
-        let digits = &digits[..n];
-        match exponent {
-            0..=6 => {
-                let whole = exponent as usize + 1;
-                if n <= whole {
-                    push(digits);
-                    push(&b"000000"[..whole - n]);
-                    push(b".0");
-                } else {
-                    push(&digits[..whole]);
-                    push(b".");
-                    push(&digits[whole..]);
-                }
-            }
-            -3..=-1 => {
-                push(&b"0.00"[..1 + exponent.unsigned_abs() as usize]);
+    match number.point {
+        1..=7 => {
+            let whole = number.point as usize;
+            if digits.len() <= whole {
                 push(digits);
-            }
-            _ => {
-                push(&digits[..1]);
+                push(&b"000000"[..whole - digits.len()]);
+                push(b".0");
+            } else {
+                push(&digits[..whole]);
                 push(b".");
-                push(if n > 1 { &digits[1..] } else { b"0" });
-                push(b"E");
-                integer(out, exponent.into());
+                push(&digits[whole..]);
             }
+        }
+        -2..=0 => {
+            push(&b"0.00"[..2 + number.point.unsigned_abs() as usize]);
+            push(digits);
+        }
+        _ => {
+            push(&digits[..1]);
+            push(b".");
+            push(if digits.len() > 1 { &digits[1..] } else { b"0" });
+            push(b"E");
+            integer(out, i64::from(number.point) - 1);
         }
     }
 }
@@ -425,6 +381,7 @@ mod tests {
         }
         assert_eq!(text(|o| java_float(o, 1.1)), "1.1");
         assert_eq!(text(|o| java_float(o, 16_777_216.0)), "1.6777216E7");
+        assert_eq!(text(|o| java_float(o, -2_147_483_648.0)), "-2.14748365E9");
         assert_eq!(text(|o| java_float(o, f32::MAX)), "3.4028235E38");
     }
 

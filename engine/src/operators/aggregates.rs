@@ -7,6 +7,7 @@ use crate::state::accumulator::{Accumulator, Changes, accumulator, selection};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Int64Type, Schema};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What is needed to make and feed accumulators: bound once, used for every slice.
@@ -39,7 +40,7 @@ impl Aggregates {
 
     /// Fresh accumulators.
     pub(super) fn make(&self) -> Result<Accumulators> {
-        self.calls.iter().map(|c| accumulator(&c.call, &c.types, self.retracts)).collect()
+        self.calls.iter().map(|c| accumulator(&c.call, &c.types, self.retracts && !c.call.monotone)).collect()
     }
 
     /// Takes the rows of `input` in.
@@ -66,7 +67,8 @@ impl Aggregates {
         signs: &[i8],
     ) -> Result<()> {
         for (call, accumulator) in self.calls.iter().zip(into) {
-            accumulator.apply(&call.arguments(input), groups, signs, call.filter(input)?)?;
+            let signs = call.signs(signs);
+            accumulator.apply(&call.arguments(input), groups, &signs, call.filter(input)?)?;
         }
         Ok(())
     }
@@ -81,6 +83,27 @@ impl Aggregates {
         Ok(told)
     }
 
+    /// Whether every row that comes changes a value: rows are counted.
+    pub(super) fn counts_all(&self) -> bool {
+        self.calls.iter().any(|c| {
+            let call = &c.call;
+            call.function == "count" && call.arguments.is_empty() && call.filter.is_none() && !call.distinct
+        })
+    }
+
+    /// Takes the rows of `input` in; for each call, each row's value after it.
+    pub(super) fn advance(
+        &self,
+        into: &mut Accumulators,
+        input: &RecordBatch,
+        groups: &[u32],
+    ) -> Result<Vec<ArrayRef>> {
+        let one = |(call, accumulator): (&Call, &mut Box<dyn Accumulator>)| {
+            accumulator.advance(&call.arguments(input), groups, call.filter(input)?)
+        };
+        self.calls.iter().zip(into).map(one).collect()
+    }
+
     /// Takes the rows of `input` in or back; for each call, each row's value before and after.
     pub(super) fn change(
         &self,
@@ -90,6 +113,8 @@ impl Aggregates {
         changes: Changes<'_>,
     ) -> Result<Vec<(ArrayRef, ArrayRef)>> {
         let one = |(call, accumulator): (&Call, &mut Box<dyn Accumulator>)| {
+            let signs = call.signs(changes.signs);
+            let changes = Changes { signs: &signs, ..changes };
             accumulator.change(&call.arguments(input), groups, changes, call.filter(input)?)
         };
         self.calls.iter().zip(into).map(one).collect()
@@ -97,6 +122,14 @@ impl Aggregates {
 }
 
 impl Call {
+    /// `signs`, without the rows that this call does not take back.
+    fn signs<'a>(&self, signs: &'a [i8]) -> Cow<'a, [i8]> {
+        match self.call.monotone {
+            true => signs.iter().map(|s| (*s).max(0)).collect(),
+            false => Cow::Borrowed(signs),
+        }
+    }
+
     fn arguments(&self, input: &RecordBatch) -> Vec<ArrayRef> {
         self.call.arguments.iter().map(|i| Arc::clone(input.column(*i))).collect()
     }
@@ -130,6 +163,7 @@ pub(super) fn in_windows(node: &WindowAggregateNode) -> Vec<AggregateCall> {
         filter: None,
         data_type: DataType::Int64,
         name: "count1$".into(),
+        monotone: false,
     };
     node.aggregates.iter().cloned().chain(node.retracts.then_some(count)).collect()
 }
@@ -155,6 +189,16 @@ pub(super) fn states(accumulators: &Accumulators, groups: &[u32]) -> Result<Vec<
 ///
 /// Errors: columns that are not of these accumulators.
 pub(super) fn replace(accumulators: &mut Accumulators, states: &[ArrayRef], groups: &[u32]) -> Result<()> {
+    for accumulator in accumulators.iter_mut() {
+        groups.iter().for_each(|group| accumulator.clear(*group));
+    }
+    merge(accumulators, states, groups)
+}
+
+/// Adds states made by `states` to those of `groups`.
+///
+/// Errors: columns that are not of these accumulators.
+pub(super) fn merge(accumulators: &mut Accumulators, states: &[ArrayRef], groups: &[u32]) -> Result<()> {
     let mut first = 0;
     for accumulator in accumulators.iter_mut() {
         let shape = accumulator.state(&[])?;
@@ -164,7 +208,6 @@ pub(super) fn replace(accumulators: &mut Accumulators, states: &[ArrayRef], grou
             return Err(not_these());
         }
         first += shape.len();
-        groups.iter().for_each(|group| accumulator.clear(*group));
         accumulator.merge(mine, groups)?;
     }
     if first == states.len() { Ok(()) } else { Err(not_these()) }

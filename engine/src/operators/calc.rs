@@ -1,5 +1,6 @@
 //! Filter and projection.
 
+use super::leaves::Leaves;
 use super::rows::{batch, evaluate, evaluate_mask};
 use super::{Collector, Operator, OperatorContext};
 use crate::error::Result;
@@ -14,16 +15,25 @@ use std::sync::Arc;
 /// Keeps the rows for which the filter is true, then computes the projection. Each row of a changelog is
 /// judged on its own, as in Flink: of an update pair, one half may pass alone.
 pub struct Calc {
-    filter: Option<Arc<dyn PhysicalExpr>>,
+    filter: Option<Filter>,
     projection: Vec<Arc<dyn PhysicalExpr>>,
     output: SchemaRef,
+}
+
+/// A condition, and what the projection reads of the rows that it keeps.
+struct Filter {
+    condition: Arc<dyn PhysicalExpr>,
+    leaves: Leaves,
 }
 
 impl Calc {
     /// Expressions are bound to the columns of `input`.
     pub fn new(node: &CalcNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let _ = input;
-        Ok(Self { filter: node.filter.clone(), projection: node.projection.clone(), output })
+        let Some(condition) = &node.filter else {
+            return Ok(Self { filter: None, projection: node.projection.clone(), output });
+        };
+        let (leaves, projection) = Leaves::of(&node.projection, &input)?;
+        Ok(Self { filter: Some(Filter { condition: Arc::clone(condition), leaves }), projection, output })
     }
 }
 
@@ -39,8 +49,8 @@ impl Operator for Calc {
         let kept = match &self.filter {
             None => input,
             Some(filter) => {
-                let mask = evaluate_mask(filter, input.records())?;
-                keep(input, &mask)?
+                let mask = evaluate_mask(&filter.condition, input.records())?;
+                keep(input.with_records(filter.leaves.take(input.records())?), &mask)?
             }
         };
         if kept.num_rows() == 0 {

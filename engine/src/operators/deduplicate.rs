@@ -1,8 +1,9 @@
 //! Deduplication: the first or the last row of each key, by event time or as rows come.
 
 use super::kept_rows::{self, KeptRows};
-use super::row_codec::{RowBytes, RowChanges, RowCodec};
-use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::row_codec::RowCodec;
+use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
+use super::segments::{RowRef, Segments};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
@@ -26,23 +27,24 @@ pub struct Deduplicate {
     update_before: bool,
     input: SchemaRef,
     output: SchemaRef,
-    rows: RowCodec,
     table: KeyTable,
-    kept: Vec<Kept>,
+    kept: Kept,
+    rows: Segments,
     groups: Vec<u32>,
-    changes: RowChanges,
-    bytes: usize,
     common: KeptRows,
 }
 
-#[derive(Debug, Clone, Default)]
+/// What is known of each key.
+#[derive(Default)]
 struct Kept {
-    row: Option<RowBytes>,
-    /// Its compared columns, where they matter.
-    same: Option<Box<[u8]>>,
-    /// Event time; NULL is before all else.
-    time: i64,
-    touched_ms: i64,
+    /// Its row; of keys whose first row was told for ever, one of NULLs.
+    rows: Vec<Option<RowRef>>,
+    /// Event time of the row; NULL is before all else. Empty without event time.
+    times: Vec<i64>,
+    /// Its compared columns. Empty where they do not matter.
+    same: Vec<Box<[u8]>>,
+    /// When it was written. Empty without a time to live.
+    touched_ms: Vec<i64>,
 }
 
 impl Deduplicate {
@@ -68,23 +70,39 @@ impl Deduplicate {
             },
             compared: node.compared.clone(),
             update_before,
-            rows: RowCodec::of_schema(&input)?,
             table: KeyTable::new(&types)?,
-            kept: Vec::new(),
+            kept: Kept::default(),
+            rows: Segments::new(input.clone()),
             groups: Vec::new(),
-            changes: RowChanges::default(),
-            bytes: 0,
             common: KeptRows::default(),
             input,
             output,
         })
     }
 
-    fn intern(&mut self, records: &RecordBatch) -> Result<()> {
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
-        self.kept.resize(self.table.slots(), Kept::default());
+    fn is_first_for_ever(&self) -> bool {
+        self.time == TimeAttribute::Proctime && !self.keep_last
+    }
+
+    /// The group of each key, with room for what is known of it.
+    fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
+        self.table.intern(keys, rows, &mut self.groups)?;
+        let slots = self.table.slots();
+        self.kept.rows.resize(slots, None);
+        if self.time != TimeAttribute::Proctime {
+            self.kept.times.resize(slots, 0);
+        }
+        if self.comparison.is_some() {
+            self.kept.same.resize(slots, Box::from([]));
+        }
+        if self.common.has_ttl() {
+            self.kept.touched_ms.resize(slots, 0);
+        }
         Ok(())
+    }
+
+    fn key_columns(&self, records: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect()
     }
 
     fn comparisons(&self, records: &RecordBatch) -> Result<Option<arrow::row::Rows>> {
@@ -96,9 +114,66 @@ impl Deduplicate {
     fn times(&self, records: &RecordBatch) -> Result<Option<Vec<i64>>> {
         let TimeAttribute::Rowtime { column } = self.time else { return Ok(None) };
         let times = milliseconds(records.column(column))?;
-        Ok(Some(
-            (0..times.len()).map(|r| if times.is_valid(r) { times.value(r) } else { i64::MIN }).collect(),
-        ))
+        Ok(Some(match times.nulls() {
+            None => times.values().to_vec(),
+            Some(_) => times.iter().map(|t| t.unwrap_or(i64::MIN)).collect(),
+        }))
+    }
+
+    fn is_expired(&self, group: u32, now_ms: i64) -> bool {
+        self.kept.touched_ms.get(group as usize).is_some_and(|at| self.common.expired(*at, now_ms))
+    }
+
+    fn touch(&mut self, group: u32, now_ms: i64) {
+        if let Some(at) = self.kept.touched_ms.get_mut(group as usize) {
+            *at = now_ms;
+        }
+    }
+
+    /// Tells the first row of each key.
+    fn first(&mut self, input: &ChangeBatch, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
+        let mut picks: Vec<u32> = Vec::new();
+        for row in 0..self.groups.len() {
+            let group = self.groups[row];
+            if self.kept.rows[group as usize].is_none() || self.is_expired(group, now_ms) {
+                self.kept.rows[group as usize] = Some(RowRef::NULLS);
+                self.touch(group, now_ms);
+                picks.push(row as u32);
+            }
+        }
+        if picks.is_empty() {
+            return Ok(());
+        }
+        let picked = input.take(&picks.into())?;
+        let columns = picked.records().columns().to_vec();
+        out.emit(ChangeBatch::inserts(batch(&self.output, columns, picked.num_rows())?))
+    }
+
+    /// Forgets the row of a key.
+    fn clear(&mut self, group: u32) {
+        if let Some(row) = self.kept.rows[group as usize].take().filter(|r| *r != RowRef::NULLS) {
+            self.rows.release(row);
+        }
+    }
+
+    fn emit(
+        &self,
+        records: &RecordBatch,
+        told: &[RowRef],
+        kinds: Vec<RowKind>,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let columns = if !self.update_before && told.len() == records.num_rows() {
+            // Each row of the input, as it came.
+            records.columns().to_vec()
+        } else {
+            let all: Vec<usize> = (0..self.input.fields().len()).collect();
+            self.rows.take(told, &all)?
+        };
+        out.emit(ChangeBatch::new(batch(&self.output, columns, kinds.len())?, kinds))
     }
 }
 
@@ -111,86 +186,74 @@ impl Operator for Deduplicate {
     fn process(
         &mut self,
         _: usize,
-        batch: ChangeBatch,
+        input: ChangeBatch,
         context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
-        inserts_only(&batch, "Deduplication")?;
-        let records = batch.records();
-        if records.num_rows() == 0 {
+        inserts_only(&input, "Deduplication")?;
+        let records = input.records();
+        let rows = records.num_rows();
+        if rows == 0 {
             return Ok(());
         }
-        self.intern(records)?;
+        self.intern(&self.key_columns(records), rows)?;
+        if self.is_first_for_ever() {
+            return self.first(&input, context.now_ms, out);
+        }
         let times = self.times(records)?;
-        let first_for_ever = times.is_none() && !self.keep_last;
-        // Rows that come to stay or go out, chosen before any is encoded.
-        if first_for_ever {
-            let picks: Vec<u32> = (0..records.num_rows())
-                .filter(|row| {
-                    let kept = &mut self.kept[self.groups[*row] as usize];
-                    let fresh = kept.row.is_none() || self.common.expired(kept.touched_ms, context.now_ms);
-                    if fresh {
-                        kept.row = Some(Arc::from([]));
-                        kept.touched_ms = context.now_ms;
-                    }
-                    fresh
-                })
-                .map(|row| row as u32)
-                .collect();
-            if picks.is_empty() {
-                return Ok(());
-            }
-            self.bytes += picks.len() * size_of::<Kept>();
-            let picked = batch.take(&picks.into())?;
-            let columns = picked.records().columns().to_vec();
-            let rows = super::rows::batch(&self.output, columns, picked.num_rows())?;
-            return out.emit(ChangeBatch::inserts(rows));
-        }
-        let encoded = self.rows.encode(records.columns())?;
         let same = self.comparisons(records)?;
-        for (row, group) in self.groups.iter().enumerate() {
-            let kept = &mut self.kept[*group as usize];
-            if self.common.expired(kept.touched_ms, context.now_ms) {
-                *kept = Kept::default();
+        let segment = self.rows.add(records.clone());
+        let (mut told, mut kinds) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        // Rows that go may still have to be told.
+        let mut gone = Vec::new();
+        let groups = std::mem::take(&mut self.groups);
+        for (row, group) in groups.iter().enumerate() {
+            let at = *group as usize;
+            if self.is_expired(*group, context.now_ms) {
+                gone.extend(self.kept.rows[at].take());
             }
-            let time = times.as_ref().map_or(0, |t| t[row]);
-            let bytes = encoded.row(row).data();
-            match &kept.row {
-                None => {}
-                Some(_) => {
-                    let stays = match (self.keep_last, &times) {
-                        (true, Some(_)) => time < kept.time,
-                        (false, _) => time >= kept.time,
-                        (true, None) => kept.same.as_deref() == same.as_ref().map(|s| s.row(row).data()),
-                    };
-                    if stays {
-                        continue;
-                    }
-                }
+            let new = segment.row(row);
+            let before = self.kept.rows[at];
+            let stays = before.is_some()
+                && match (self.keep_last, &times) {
+                    (true, Some(times)) => times[row] < self.kept.times[at],
+                    (false, Some(times)) => times[row] >= self.kept.times[at],
+                    (true, None) => same.as_ref().is_some_and(|s| *self.kept.same[at] == *s.row(row).data()),
+                    (false, None) => true,
+                };
+            if stays {
+                gone.push(new);
+                continue;
             }
-            let bytes: RowBytes = Arc::from(bytes);
-            kept.touched_ms = context.now_ms;
-            kept.time = time;
-            kept.same = same.as_ref().map(|s| s.row(row).data().into());
-            let grown = bytes.len() + size_of::<Kept>();
-            match kept.row.replace(Arc::clone(&bytes)) {
-                None => {
-                    self.bytes += grown;
-                    self.changes.push(RowKind::Insert, &bytes, 0);
-                }
+            self.kept.rows[at] = Some(new);
+            self.touch(*group, context.now_ms);
+            if let Some(times) = &times {
+                self.kept.times[at] = times[row];
+            }
+            if let Some(same) = &same {
+                self.kept.same[at] = same.row(row).data().into();
+            }
+            let kind = match before {
+                None => RowKind::Insert,
                 Some(before) => {
-                    self.bytes = (self.bytes + bytes.len()).saturating_sub(before.len());
                     if self.update_before {
-                        self.changes.push(RowKind::UpdateBefore, &before, 0);
+                        told.push(before);
+                        kinds.push(RowKind::UpdateBefore);
                     }
-                    self.changes.push(RowKind::UpdateAfter, &bytes, 0);
+                    gone.push(before);
+                    RowKind::UpdateAfter
                 }
-            }
+            };
+            told.push(new);
+            kinds.push(kind);
         }
-        match self.changes.take(&self.rows, &self.output, false)? {
-            Some(changes) => out.emit(changes),
-            None => Ok(()),
+        self.groups = groups;
+        self.emit(records, &told, kinds, out)?;
+        gone.into_iter().for_each(|row| self.rows.release(row));
+        if self.rows.is_sparse() {
+            self.rows.compact(self.kept.rows.iter_mut().flatten())?;
         }
+        Ok(())
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
@@ -199,52 +262,41 @@ impl Operator for Deduplicate {
 
     fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
         if self.common.sweep_is_due(context.now_ms) {
-            let old: Vec<u32> = self
-                .table
-                .groups()
-                .filter(|g| self.common.expired(self.kept[*g as usize].touched_ms, context.now_ms))
-                .collect();
-            for group in &old {
-                let gone = std::mem::take(&mut self.kept[*group as usize]);
-                let size = gone.row.map_or(0, |r| r.len() + size_of::<Kept>());
-                self.bytes = self.bytes.saturating_sub(size);
-            }
+            let old: Vec<u32> = self.table.groups().filter(|g| self.is_expired(*g, context.now_ms)).collect();
+            old.iter().for_each(|group| self.clear(*group));
             self.table.remove(old);
         }
         Ok(())
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let first_for_ever = self.time == TimeAttribute::Proctime && !self.keep_last;
         while let Some(part) = state.next_rows()? {
             let rows = part.rows.num_rows();
-            if first_for_ever {
+            if self.is_first_for_ever() {
                 // Only the keys are kept.
-                let keys = kept_rows::columns(&part, ROWS, self.keys.len())?;
-                self.table.intern(keys, rows, &mut self.groups)?;
-                self.kept.resize(self.table.slots(), Kept::default());
-                for group in &self.groups {
-                    let kept = &mut self.kept[*group as usize];
-                    kept.row = Some(Arc::from([]));
-                    kept.touched_ms = self.common.opened_ms();
+                self.intern(kept_rows::columns(&part, ROWS, self.keys.len())?, rows)?;
+                for group in std::mem::take(&mut self.groups) {
+                    self.kept.rows[group as usize] = Some(RowRef::NULLS);
+                    self.touch(group, self.common.opened_ms());
                 }
                 continue;
             }
             let columns = kept_rows::columns(&part, ROWS, self.input.fields().len())?;
             let records = kept_rows::records(&kept_rows::schema(&self.input, &[]), columns, rows)?;
-            self.intern(&records)?;
+            self.intern(&self.key_columns(&records), rows)?;
             let times = self.times(&records)?;
-            let encoded = self.rows.encode(records.columns())?;
             let same = self.comparisons(&records)?;
-            for (row, group) in self.groups.iter().enumerate() {
-                let bytes: RowBytes = Arc::from(encoded.row(row).data());
-                self.bytes += bytes.len() + size_of::<Kept>();
-                self.kept[*group as usize] = Kept {
-                    row: Some(bytes),
-                    same: same.as_ref().map(|s| s.row(row).data().into()),
-                    time: times.as_ref().map_or(0, |t| t[row]),
-                    touched_ms: self.common.opened_ms(),
-                };
+            let segment = self.rows.add(records);
+            for (row, group) in std::mem::take(&mut self.groups).into_iter().enumerate() {
+                let at = group as usize;
+                self.kept.rows[at] = Some(segment.row(row));
+                self.touch(group, self.common.opened_ms());
+                if let Some(times) = &times {
+                    self.kept.times[at] = times[row];
+                }
+                if let Some(same) = &same {
+                    self.kept.same[at] = same.row(row).data().into();
+                }
             }
         }
         Ok(())
@@ -252,19 +304,19 @@ impl Operator for Deduplicate {
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
         out.full();
-        let first_for_ever = self.time == TimeAttribute::Proctime && !self.keep_last;
         let groups: Vec<u32> = self.table.groups().collect();
         let schema = kept_rows::schema(&self.input, &[]);
+        let all: Vec<usize> = (0..self.input.fields().len()).collect();
         for groups in groups.chunks(MAX_BATCH_ROWS) {
-            let (records, keys) = if first_for_ever {
+            let (records, keys) = if self.is_first_for_ever() {
                 let fields: Vec<_> = self.keys.iter().map(|k| Arc::clone(&schema.fields()[*k])).collect();
                 let schema = Arc::new(arrow::datatypes::Schema::new(fields));
                 let columns = self.table.keys(groups)?;
                 (kept_rows::records(&schema, &columns, groups.len())?, (0..self.keys.len()).collect())
             } else {
-                let rows = groups.iter().filter_map(|g| self.kept[*g as usize].row.as_deref());
-                let columns = self.rows.decode(rows)?;
-                (kept_rows::records(&schema, &columns, groups.len())?, self.keys.clone())
+                let rows: Vec<RowRef> = groups.iter().filter_map(|g| self.kept.rows[*g as usize]).collect();
+                let columns = self.rows.take(&rows, &all)?;
+                (kept_rows::records(&schema, &columns, rows.len())?, self.keys.clone())
             };
             out.rows(self.common.state_rows(ROWS, records, &keys)?);
         }
@@ -272,6 +324,11 @@ impl Operator for Deduplicate {
     }
 
     fn status(&self) -> OperatorStatus {
-        OperatorStatus { state_bytes: (self.bytes + self.table.size()) as u64, ..OperatorStatus::default() }
+        let (kept, keys) = (&self.kept, self.table.len());
+        let times = usize::from(!kept.times.is_empty()) + usize::from(!kept.touched_ms.is_empty());
+        let columns = keys * (size_of::<Option<RowRef>>() + times * size_of::<i64>())
+            + kept.same.iter().map(|s| s.len() + size_of::<Box<[u8]>>()).sum::<usize>();
+        let bytes = columns + self.rows.size() + self.table.size();
+        OperatorStatus { state_bytes: bytes as u64, ..OperatorStatus::default() }
     }
 }

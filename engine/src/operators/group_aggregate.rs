@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::GroupAggregateNode;
 use crate::state::accumulator::Changes;
-use crate::state::{GroupStore, Payload, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, Payload, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use arrow::array::make_comparator;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -32,6 +32,7 @@ pub struct GroupAggregate {
     in_batches: bool,
     output: SchemaRef,
     store: GroupStore<Groups>,
+    ttl_ms: Option<u64>,
     groups: Vec<u32>,
 }
 
@@ -106,6 +107,7 @@ impl GroupAggregate {
             at_end_only: node.at_end_only,
             in_batches: node.mini_batch.is_some(),
             output,
+            ttl_ms: node.ttl_ms,
             groups: Vec::new(),
         })
     }
@@ -298,7 +300,8 @@ struct Counted {
 
 impl Operator for GroupAggregate {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.store.open(context.store());
+        let store = context.store();
+        self.store.open(StoreContext { ttl_ms: self.ttl_ms.unwrap_or(store.ttl_ms), ..store });
         Ok(())
     }
 
@@ -338,6 +341,16 @@ impl Operator for GroupAggregate {
         }
         if self.in_batches && !self.at_end_only {
             self.tell_batch(&input, &counted, out)?;
+            return self.store.settle(context.now_ms);
+        }
+        let tells_all = self.store.has_ttl() || self.aggregates.counts_all();
+        if tells_all && !self.retracts && !self.update_before && !self.at_end_only {
+            // Each row tells the values after it, and nothing else is told.
+            let accumulators = &mut self.store.payload_mut().accumulators;
+            let values = self.aggregates.advance(accumulators, input.records(), &self.groups)?;
+            let kind = |first: &bool| if *first { RowKind::Insert } else { RowKind::UpdateAfter };
+            let kinds: Vec<RowKind> = counted.first.iter().map(kind).collect();
+            out.emit(ChangeBatch::new(batch(&self.output, [keys, values].concat(), rows)?, kinds))?;
             return self.store.settle(context.now_ms);
         }
         let accumulators = &mut self.store.payload_mut().accumulators;

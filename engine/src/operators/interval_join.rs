@@ -1,18 +1,17 @@
 //! Join of rows whose times lie within a distance of each other, inner and outer.
 
+use super::interval_state::{Entries, IntervalState, Side, TABLES};
 use super::join_condition::JoinCondition;
 use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
-use super::segments::{RowRef, Segments};
+use super::segments::RowRef;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::{IntervalJoinNode, JoinType, TimeAttribute};
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateRows, StateWriter, key_group};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use crate::time::Watermark;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Int64Type, SchemaRef};
 
 /// Joins left rows with right rows whose time is not further away than the bounds say. Each row meets the kept rows of
 /// the other side and is kept itself until no row that is on time could meet it; a row that comes later than that still
@@ -22,8 +21,11 @@ use std::sync::Arc;
 /// other side looks at them. Downstream event time is held back by the larger of the two bounds.
 pub struct IntervalJoin {
     join_type: JoinType,
-    sides: [Side; 2],
-    keys: KeyTable,
+    store: GroupStore<IntervalState>,
+    /// The time column of each side.
+    times: [Option<usize>; 2],
+    /// Rows of each side up to this time may have been given up already, of any key.
+    expirations: [i64; 2],
     /// For each key column, whether NULL equals NULL.
     null_safe: Vec<bool>,
     condition: Option<JoinCondition>,
@@ -31,54 +33,8 @@ pub struct IntervalJoin {
     by_clock: bool,
     /// Most milliseconds that a row of the other side may be later than a row of the side that is kept.
     ahead: [i64; 2],
-    /// Timers, by time: key and the side whose rows they give up.
-    timers: BTreeSet<(i64, u32, u8)>,
-    entries: Entries,
     min_cleanup_ms: i64,
-    max_parallelism: usize,
     null_time_rows: u64,
-}
-
-struct Side {
-    rows: Segments,
-    keys: Vec<usize>,
-    time: Option<usize>,
-    /// Kept rows of each key, by time.
-    kept: Vec<VecDeque<Kept>>,
-    /// The timer of each key that gives up rows.
-    timers: Vec<Option<i64>>,
-    /// Rows up to this time may have been given up already, of any key.
-    expiration: i64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    time: i64,
-    entry: u32,
-}
-
-/// Kept rows of both sides.
-#[derive(Default)]
-struct Entries {
-    rows: Vec<RowRef>,
-    joined: Vec<bool>,
-    free: Vec<u32>,
-}
-
-impl Entries {
-    fn add(&mut self, row: RowRef, joined: bool) -> u32 {
-        match self.free.pop() {
-            Some(at) => {
-                (self.rows[at as usize], self.joined[at as usize]) = (row, joined);
-                at
-            }
-            None => {
-                self.rows.push(row);
-                self.joined.push(joined);
-                self.rows.len() as u32 - 1
-            }
-        }
-    }
 }
 
 /// What a row of a batch does, in order.
@@ -102,33 +58,26 @@ impl IntervalJoin {
             return Err(Error::internal("An interval join has two inputs."));
         };
         let key_types: Vec<_> = node.keys.iter().map(|k| left.field(k.left).data_type().clone()).collect();
-        let side = |schema: &SchemaRef, keys: Vec<usize>, time: TimeAttribute| Side {
-            rows: Segments::new(schema.clone()),
-            keys,
-            time: match time {
-                TimeAttribute::Rowtime { column } => Some(column),
-                TimeAttribute::Proctime => None,
-            },
-            kept: Vec::new(),
-            timers: Vec::new(),
-            expiration: 0,
+        let time = |time: TimeAttribute| match time {
+            TimeAttribute::Rowtime { column } => Some(column),
+            TimeAttribute::Proctime => None,
         };
+        let sides = [
+            Side::new(left, node.keys.iter().map(|k| k.left).collect())?,
+            Side::new(right, node.keys.iter().map(|k| k.right).collect())?,
+        ];
+        let state = IntervalState { sides, entries: Entries::default(), max_parallelism: 1 };
         Ok(Self {
             join_type: node.join_type,
-            sides: [
-                side(left, node.keys.iter().map(|k| k.left).collect(), node.time.0),
-                side(right, node.keys.iter().map(|k| k.right).collect(), node.time.1),
-            ],
-            keys: KeyTable::new(&key_types)?,
+            store: GroupStore::new("rows", &key_types, state)?,
+            times: [time(node.time.0), time(node.time.1)],
+            expirations: [0; 2],
             null_safe: node.keys.iter().map(|k| k.null_safe).collect(),
             condition: node.condition.as_ref().map(|c| JoinCondition::new(c, [left, right])).transpose()?,
             output,
             by_clock: node.time.0 == TimeAttribute::Proctime,
             ahead: [node.lower_ms.saturating_neg(), node.upper_ms],
-            timers: BTreeSet::new(),
-            entries: Entries::default(),
             min_cleanup_ms: node.min_cleanup_ms,
-            max_parallelism: 1,
             null_time_rows: 0,
         })
     }
@@ -145,26 +94,15 @@ impl IntervalJoin {
 
     fn set_timer(&mut self, group: u32, side: usize, time: i64) {
         let at = time.saturating_add(self.ahead[side]).saturating_add(self.min_cleanup_ms).saturating_add(1);
-        let slot = &mut self.sides[side].timers[group as usize];
-        if let Some(old) = slot.replace(at) {
-            self.timers.remove(&(old, group, side as u8));
+        self.store.payload_mut().sides[side].timers[group as usize] = Some(at);
+        if self.store.wakes_at(group) > at {
+            self.store.wake_at(group, at);
         }
-        self.timers.insert((at, group, side as u8));
     }
 
     /// Whether rows of `side` are told without a partner.
     fn is_outer(&self, side: usize) -> bool {
         self.join_type.outer(side).0
-    }
-
-    fn grow(&mut self) {
-        let slots = self.keys.slots();
-        for side in &mut self.sides {
-            if slots > side.kept.len() {
-                side.kept.resize_with(slots, VecDeque::new);
-                side.timers.resize(slots, None);
-            }
-        }
     }
 
     /// Steps of one row of side `input` and time `time`; kept rows that it looks at may be given up.
@@ -182,10 +120,10 @@ impl IntervalJoin {
         let lowest = time.saturating_sub(self.ahead[other]);
         let highest = time.saturating_add(self.ahead[input]);
         plan.begin(row);
-        if self.sides[other].expiration < highest {
+        if self.expirations[other] < highest {
             let expiration = self.expiration(other, now);
-            self.sides[other].expiration = expiration;
-            let kept = &mut self.sides[other].kept[group as usize];
+            self.expirations[other] = expiration;
+            let kept = &mut self.store.payload_mut().sides[other].kept[group as usize];
             if matches {
                 let first = kept.partition_point(|k| k.time < lowest);
                 for k in kept.range(first..).take_while(|k| k.time <= highest) {
@@ -199,12 +137,11 @@ impl IntervalJoin {
             }
         }
         if now < highest {
-            let entry = self.entries.add(RowRef::NULLS, false);
-            let kept = &mut self.sides[input].kept[group as usize];
-            let at = kept.partition_point(|k| k.time <= time);
-            kept.insert(at, Kept { time, entry });
+            let state = self.store.payload_mut();
+            let entry = state.entries.add(RowRef::NULLS, false);
+            state.sides[input].keep(group, time, entry);
             plan.steps.push(Step::Keep(entry));
-            if self.sides[input].timers[group as usize].is_none() {
+            if state.sides[input].timers[group as usize].is_none() {
                 self.set_timer(group, input, time);
             }
         } else {
@@ -224,8 +161,9 @@ impl IntervalJoin {
                 .iter()
                 .map(|c| Ok(arrow::compute::take(records.column(*c), &picks, None)?))
                 .collect::<Result<Vec<ArrayRef>>>()?;
-            let rows: Vec<RowRef> = part.iter().map(|(_, e)| self.entries.rows[*e as usize]).collect();
-            let other = self.sides[1 - input].rows.take(&rows, condition.columns(1 - input))?;
+            let state = self.store.payload();
+            let rows: Vec<RowRef> = part.iter().map(|(_, e)| state.entries.rows[*e as usize]).collect();
+            let other = state.sides[1 - input].rows.take(&rows, condition.columns(1 - input))?;
             let mask = condition.test(input, own, other, part.len())?;
             held.extend((0..part.len()).map(|i| mask.value(i)));
         }
@@ -236,7 +174,7 @@ impl IntervalJoin {
     fn emit(&self, pairs: &[(RowRef, RowRef)], out: &mut dyn Collector) -> Result<()> {
         for part in pairs.chunks(MAX_BATCH_ROWS) {
             let mut columns = Vec::with_capacity(self.output.fields().len());
-            for (number, side) in self.sides.iter().enumerate() {
+            for (number, side) in self.store.payload().sides.iter().enumerate() {
                 let rows: Vec<RowRef> = part.iter().map(|p| if number == 0 { p.0 } else { p.1 }).collect();
                 let all: Vec<usize> = (0..side.rows.schema().fields().len()).collect();
                 columns.extend(side.rows.take(&rows, &all)?);
@@ -256,54 +194,66 @@ impl IntervalJoin {
         gone: &mut Vec<RowRef>,
     ) {
         let expiration = self.expiration(side, now);
-        self.sides[side].expiration = expiration;
+        self.expirations[side] = expiration;
         let outer = self.is_outer(side);
-        let kept = &mut self.sides[side].kept[group as usize];
+        let IntervalState { sides, entries, .. } = self.store.payload_mut();
+        let kept = &mut sides[side].kept[group as usize];
         while kept.front().is_some_and(|k| k.time <= expiration) {
             let Some(k) = kept.pop_front() else { break };
-            let row = self.entries.rows[k.entry as usize];
-            if outer && !self.entries.joined[k.entry as usize] {
+            let row = entries.rows[k.entry as usize];
+            if outer && !entries.joined[k.entry as usize] {
                 told.push(if side == 0 { (row, RowRef::NULLS) } else { (RowRef::NULLS, row) });
             }
             gone.push(row);
-            self.entries.free.push(k.entry);
+            entries.free.push(k.entry);
         }
         let earliest = kept.front().map(|k| k.time);
-        self.sides[side].timers[group as usize] = None;
+        sides[side].timers[group as usize] = None;
         if let Some(time) = earliest {
             self.set_timer(group, side, time);
         }
     }
 
     /// Runs the timers up to `now`.
-    fn fire(&mut self, now: i64, out: &mut dyn Collector) -> Result<()> {
-        let (mut told, mut gone, mut groups) = (Vec::new(), [Vec::new(), Vec::new()], Vec::new());
-        while let Some((time, group, side)) = self.timers.first().copied().filter(|t| t.0 <= now) {
-            self.timers.remove(&(time, group, side));
-            self.expire(group, side as usize, now, &mut told, &mut gone[side as usize]);
-            groups.push(group);
+    fn fire(&mut self, now: i64, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
+        loop {
+            let groups = self.store.wake(now)?;
+            if groups.is_empty() {
+                return Ok(());
+            }
+            self.store.mark(&groups, now_ms)?;
+            let (mut told, mut gone) = (Vec::new(), [Vec::new(), Vec::new()]);
+            for group in &groups {
+                let timer = |join: &Self, side: usize| {
+                    join.store.payload().sides[side].timers[*group as usize].unwrap_or(i64::MAX)
+                };
+                let mut due = [(timer(self, 0), 0), (timer(self, 1), 1)];
+                due.sort_unstable();
+                for (time, side) in due {
+                    if time <= now {
+                        self.expire(*group, side, now, &mut told, &mut gone[side]);
+                    }
+                }
+                // One of them may be due later, or was set anew.
+                let next = timer(self, 0).min(timer(self, 1));
+                self.store.wake_at(*group, next);
+            }
+            self.emit(&told, out)?;
+            for (side, rows) in self.store.payload_mut().sides.iter_mut().zip(gone) {
+                rows.into_iter().for_each(|r| side.rows.release(r));
+            }
+            self.release(groups)?;
+            self.store.settle(now_ms)?;
         }
-        self.emit(&told, out)?;
-        for (side, rows) in self.sides.iter_mut().zip(gone) {
-            rows.into_iter().for_each(|r| side.rows.release(r));
-        }
-        self.release(groups);
-        Ok(())
     }
 
     /// Forgets keys that nothing is kept of.
-    fn release(&mut self, groups: impl IntoIterator<Item = u32>) {
-        let unused = |g: &u32| {
-            self.sides.iter().all(|s| s.kept[*g as usize].is_empty() && s.timers[*g as usize].is_none())
-        };
-        let mut groups: Vec<u32> = groups.into_iter().filter(unused).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        self.keys.remove(groups);
-    }
-
-    fn key_columns(&self, input: usize, records: &RecordBatch) -> Vec<ArrayRef> {
-        self.sides[input].keys.iter().map(|k| Arc::clone(records.column(*k))).collect()
+    fn release(&mut self, groups: Vec<u32>) -> Result<()> {
+        let sides = &self.store.payload().sides;
+        let unused =
+            |g: &u32| sides.iter().all(|s| s.kept[*g as usize].is_empty() && s.timers[*g as usize].is_none());
+        let groups: Vec<u32> = groups.into_iter().filter(unused).collect();
+        self.store.remove(groups)
     }
 
     /// For each row whether NULL in a key keeps it from matching.
@@ -315,19 +265,6 @@ impl IntervalJoin {
             }
         }
         matching
-    }
-
-    fn state_schema(&self, side: usize) -> SchemaRef {
-        let schema = self.sides[side].rows.schema();
-        let mut fields: Vec<Field> = schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(i, f)| Field::new(format!("{i}"), f.data_type().clone(), true))
-            .collect();
-        fields.push(Field::new("time", DataType::Int64, false));
-        fields.push(Field::new("joined", DataType::Boolean, false));
-        Arc::new(Schema::new(fields))
     }
 }
 
@@ -361,7 +298,9 @@ impl Plan {
 
 impl Operator for IntervalJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.max_parallelism = context.max_parallelism;
+        self.store.payload_mut().max_parallelism = context.max_parallelism;
+        // Rows go by time.
+        self.store.open(StoreContext { ttl_ms: 0, ..context.store() });
         Ok(())
     }
 
@@ -379,14 +318,14 @@ impl Operator for IntervalJoin {
         }
         let now = self.time(context);
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = self.sides[input].rows.schema().clone();
+        let own = &self.store.payload().sides[input];
+        let schema = own.rows.schema().clone();
         let records =
             RecordBatch::try_new_with_options(schema, input_batch.records().columns().to_vec(), &options)?;
-        let times = self.sides[input].time.map(|t| milliseconds(records.column(t))).transpose()?;
-        let keys = self.key_columns(input, &records);
+        let times = self.times[input].map(|t| milliseconds(records.column(t))).transpose()?;
+        let keys = own.keys(&records);
         let mut groups = Vec::new();
-        self.keys.intern(&keys, rows, &mut groups)?;
-        self.grow();
+        self.store.touch(&keys, rows, context.now_ms, &mut groups)?;
         let matching = self.matching(&keys, rows);
         let mut plan = Plan { rows: Vec::with_capacity(rows), steps: Vec::with_capacity(rows * 2) };
         for row in 0..rows {
@@ -402,11 +341,14 @@ impl Operator for IntervalJoin {
         }
         let held = self.tested(input, &records, &plan)?;
         // Rows that are told or kept go into a segment; those only told leave it again.
-        let segment = self.sides[input].rows.add(records);
+        let IntervalState { sides, entries, .. } = self.store.payload_mut();
+        let segment = sides[input].rows.add(records);
         let pair = |own: RowRef, other: RowRef| if input == 0 { (own, other) } else { (other, own) };
         let (outer, other_outer) = self.join_type.outer(input);
         let (mut told, mut own_gone, mut other_gone) = (Vec::new(), Vec::new(), Vec::new());
         let mut stays = vec![false; rows];
+        // Keys of which nothing may be kept any more.
+        let mut left = Vec::new();
         let mut held = held.into_iter();
         for (row, steps) in plan.of() {
             let own = segment.row(row as usize);
@@ -416,24 +358,26 @@ impl Operator for IntervalJoin {
                     Step::Pair(entry) => {
                         if held.next() == Some(true) {
                             joined = true;
-                            self.entries.joined[*entry as usize] = true;
-                            told.push(pair(own, self.entries.rows[*entry as usize]));
+                            entries.joined[*entry as usize] = true;
+                            told.push(pair(own, entries.rows[*entry as usize]));
                         }
                     }
                     Step::GiveUp(entry) => {
-                        let other = self.entries.rows[*entry as usize];
-                        if other_outer && !self.entries.joined[*entry as usize] {
+                        let other = entries.rows[*entry as usize];
+                        if other_outer && !entries.joined[*entry as usize] {
                             told.push(pair(RowRef::NULLS, other));
                         }
                         other_gone.push(other);
-                        self.entries.free.push(*entry);
+                        entries.free.push(*entry);
+                        left.push(groups[row as usize]);
                     }
                     Step::Keep(entry) => {
-                        self.entries.rows[*entry as usize] = own;
-                        self.entries.joined[*entry as usize] = joined;
+                        entries.rows[*entry as usize] = own;
+                        entries.joined[*entry as usize] = joined;
                         stays[row as usize] = true;
                     }
                     Step::Pass => {
+                        left.push(groups[row as usize]);
                         if outer && !joined {
                             told.push(pair(own, RowRef::NULLS));
                         }
@@ -443,19 +387,24 @@ impl Operator for IntervalJoin {
         }
         own_gone.extend((0..rows).filter(|r| !stays[*r]).map(|r| segment.row(r)));
         self.emit(&told, out)?;
-        own_gone.into_iter().for_each(|r| self.sides[input].rows.release(r));
-        other_gone.into_iter().for_each(|r| self.sides[1 - input].rows.release(r));
-        self.release(groups);
-        Ok(())
+        let sides = &mut self.store.payload_mut().sides;
+        own_gone.into_iter().for_each(|r| sides[input].rows.release(r));
+        other_gone.into_iter().for_each(|r| sides[1 - input].rows.release(r));
+        if self.null_time_rows > 0 {
+            // A row without a time has made a key and no step.
+            left = groups;
+        }
+        self.release(left)?;
+        self.store.settle(context.now_ms)
     }
 
     fn on_watermark(
         &mut self,
         watermark: Watermark,
-        _: &OperatorContext,
+        context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
-        if self.by_clock { Ok(()) } else { self.fire(watermark.0, out) }
+        if self.by_clock { Ok(()) } else { self.fire(watermark.0, context.now_ms, out) }
     }
 
     fn watermark_out(&self, watermark: Watermark) -> Watermark {
@@ -467,51 +416,28 @@ impl Operator for IntervalJoin {
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
-        self.timers.first().filter(|_| self.by_clock).map(|t| t.0)
+        self.store.next_wake().filter(|_| self.by_clock)
     }
 
     fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
-        self.fire(context.now_ms, out)
+        self.fire(context.now_ms, context.now_ms, out)
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        for (number, name) in ["left", "right"].into_iter().enumerate() {
-            let schema = self.state_schema(number);
-            let side = &self.sides[number];
-            let kept: Vec<Kept> =
-                self.keys.groups().flat_map(|g| side.kept[g as usize].iter().copied()).collect();
-            for part in kept.chunks(MAX_BATCH_ROWS) {
-                let rows: Vec<RowRef> = part.iter().map(|k| self.entries.rows[k.entry as usize]).collect();
-                let records = side.rows.rows(&rows)?;
-                let key_groups = if side.keys.is_empty() {
-                    None
-                } else {
-                    let mut groups = Vec::new();
-                    key_group::key_groups(
-                        &self.key_columns(number, &records),
-                        self.max_parallelism,
-                        &mut groups,
-                    )?;
-                    Some(groups)
-                };
-                let mut columns = records.columns().to_vec();
-                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|k| k.time))));
-                let joined = part.iter().map(|k| Some(self.entries.joined[k.entry as usize]));
-                columns.push(Arc::new(BooleanArray::from_iter(joined)));
-                let rows = RecordBatch::try_new(Arc::clone(&schema), columns)?;
-                out.rows(StateRows { table: name.into(), key_groups, rows, deleted: None });
-            }
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
         while let Some(found) = state.next_rows()? {
-            let Some(side) = ["left", "right"].iter().position(|n| *n == found.table) else {
+            let Some(side) = TABLES.iter().position(|n| *n == found.table) else {
                 return Err(Error::internal(format!("An interval join has no state '{}'.", found.table)));
             };
-            let schema = self.sides[side].rows.schema().clone();
+            let own = &self.store.payload().sides[side];
+            let schema = own.rows.schema().clone();
             let width = schema.fields().len();
             let rows = found.rows.num_rows();
             if found.rows.num_columns() != width + 2 {
@@ -522,30 +448,31 @@ impl Operator for IntervalJoin {
             let records = RecordBatch::try_new_with_options(schema, columns, &options)?;
             let times = found.rows.column(width).as_primitive::<Int64Type>();
             let joined = found.rows.column(width + 1).as_boolean();
-            let keys = self.key_columns(side, &records);
+            let keys = own.keys(&records);
             let mut groups = Vec::new();
-            self.keys.intern(&keys, rows, &mut groups)?;
-            self.grow();
-            let segment = self.sides[side].rows.add(records);
+            self.store.put_back(&keys, rows, &mut groups)?;
+            if found.deleted.is_some() {
+                self.store.settle_put_back(&groups)?;
+                continue;
+            }
+            let segment = self.store.payload_mut().sides[side].rows.add(records);
             for (row, group) in groups.iter().enumerate() {
-                let entry = self.entries.add(segment.row(row), joined.value(row));
+                let state = self.store.payload_mut();
+                let entry = state.entries.add(segment.row(row), joined.value(row));
                 let time = times.value(row);
-                let kept = &mut self.sides[side].kept[*group as usize];
-                let at = kept.partition_point(|k| k.time <= time);
-                kept.insert(at, Kept { time, entry });
-                if self.sides[side].timers[*group as usize].is_none() {
+                state.sides[side].keep(*group, time, entry);
+                if state.sides[side].timers[*group as usize].is_none() {
                     self.set_timer(*group, side, time);
                 }
             }
+            self.store.settle_put_back(&[])?;
         }
         Ok(())
     }
 
     fn status(&self) -> OperatorStatus {
-        let rows: usize = self.sides.iter().map(|s| s.rows.size()).sum();
-        let bytes = rows + self.keys.size() + self.entries.rows.capacity() * 9 + self.timers.len() * 24;
         OperatorStatus {
-            state_bytes: bytes as u64,
+            state_bytes: self.store.size() as u64,
             null_time_rows: self.null_time_rows,
             ..OperatorStatus::default()
         }

@@ -1,12 +1,16 @@
 //! The rows that one side of a regular join keeps: by join key, with how often each came and how many rows of the
 //! other side it is joined with.
 
+use super::kept_groups::{Bytes, put_bytes, put_number};
+use super::row_codec::RowCodec;
 use super::rows::MAX_BATCH_ROWS;
 use crate::error::{Error, Result};
-use crate::state::{KeyTable, SnapshotKind, StateRows, StateWriter, key_group};
+use crate::state::{KeyTable, StateRows, key_group};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::row::Rows;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// No slot, or no group.
@@ -16,6 +20,8 @@ pub(super) const NONE: u32 = u32::MAX;
 const KNOWN: u8 = 1;
 /// The slot has changed since the last snapshot.
 const CHANGED: u8 = 2;
+/// Most rows taken away since the last snapshot that are remembered; beyond, the next snapshot is to be full.
+const MAX_GONE: usize = 1 << 20;
 
 /// Distinct rows in slots; those of one join key are a chain in the order in which they came.
 pub(super) struct JoinRows {
@@ -40,7 +46,35 @@ pub(super) struct JoinRows {
     tracking: bool,
     /// `KNOWN` and `CHANGED` of each slot, where changes are tracked.
     flags: Vec<u8>,
+    /// Rows that an earlier snapshot may hold and that are gone now; their number, and whether they were too many.
     gone: Vec<Vec<ArrayRef>>,
+    gone_rows: usize,
+    gone_overflow: bool,
+    codec: Arc<RowCodec>,
+    max_parallelism: usize,
+}
+
+/// Rows on their way to disk.
+pub(super) struct Encoded {
+    slots: Vec<u32>,
+    /// Those of the n-th group are `slots[bounds[n]..bounds[n + 1]]`.
+    bounds: Vec<usize>,
+    rows: Option<Rows>,
+}
+
+/// Rows on their way back from disk.
+#[derive(Default)]
+pub(super) struct Returned<'a> {
+    rows: Vec<&'a [u8]>,
+    kept: Vec<Kept>,
+}
+
+struct Kept {
+    group: u32,
+    count: u32,
+    associations: u32,
+    written_ms: i64,
+    flags: u8,
 }
 
 impl JoinRows {
@@ -49,11 +83,38 @@ impl JoinRows {
     /// Errors: a column whose type cannot be kept.
     pub(super) fn new(name: &'static str, schema: SchemaRef, keys: Vec<usize>) -> Result<Self> {
         let types: Vec<DataType> = schema.fields().iter().map(|f| f.data_type().clone()).collect();
-        Ok(Self {
+        let codec = Arc::new(RowCodec::of_schema(&schema)?);
+        Ok(Self::with(name, schema, keys, KeyTable::new(&types)?, codec))
+    }
+
+    /// An empty one for the same rows.
+    pub(super) fn fresh(&self) -> Self {
+        let rows = self.rows.new_like();
+        let mut fresh =
+            Self::with(self.name, self.schema.clone(), self.keys.clone(), rows, self.codec.clone());
+        (fresh.ttl_ms, fresh.tracking, fresh.max_parallelism) =
+            (self.ttl_ms, self.tracking, self.max_parallelism);
+        fresh
+    }
+
+    /// Takes over the rows that are gone.
+    pub(super) fn inherit(&mut self, old: &mut Self) {
+        self.gone = std::mem::take(&mut old.gone);
+        (self.gone_rows, self.gone_overflow) = (old.gone_rows, old.gone_overflow);
+    }
+
+    fn with(
+        name: &'static str,
+        schema: SchemaRef,
+        keys: Vec<usize>,
+        rows: KeyTable,
+        codec: Arc<RowCodec>,
+    ) -> Self {
+        Self {
             name,
             schema,
             keys,
-            rows: KeyTable::new(&types)?,
+            rows,
             counts: Vec::new(),
             associations: Vec::new(),
             next: Vec::new(),
@@ -66,13 +127,18 @@ impl JoinRows {
             tracking: false,
             flags: Vec::new(),
             gone: Vec::new(),
-        })
+            gone_rows: 0,
+            gone_overflow: false,
+            codec,
+            max_parallelism: 1,
+        }
     }
 
     /// Rows that were not written for `ttl_ms` are forgotten (0: never); changes are told apart if `tracking`.
-    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool) {
+    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool, max_parallelism: usize) {
         self.ttl_ms = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
         self.tracking = tracking;
+        self.max_parallelism = max_parallelism;
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -100,6 +166,11 @@ impl JoinRows {
     /// The slot of each row, in use or not. What is not added by then is to be given back with `release`.
     pub(super) fn slots(&mut self, records: &RecordBatch, slots: &mut Vec<u32>) -> Result<()> {
         self.rows.intern(records.columns(), records.num_rows(), slots)?;
+        self.grow();
+        Ok(())
+    }
+
+    fn grow(&mut self) {
         let all = self.rows.slots();
         if all > self.counts.len() {
             self.counts.resize(all, 0);
@@ -114,7 +185,6 @@ impl JoinRows {
                 self.flags.resize(all, 0);
             }
         }
-        Ok(())
     }
 
     fn written(&mut self, slot: u32, now_ms: i64) {
@@ -152,7 +222,8 @@ impl JoinRows {
         if self.counts[at] == 0 {
             return;
         }
-        self.counts[at] -= 1;
+        // Of a row whose time is over, nothing is left that could be taken back once.
+        self.counts[at] = if self.expired(slot, now_ms) { 0 } else { self.counts[at] - 1 };
         if self.counts[at] == 0 {
             self.unlink(slot);
         } else {
@@ -196,7 +267,11 @@ impl JoinRows {
             let taken = |s: &u32| std::mem::replace(&mut flags[*s as usize], 0) & KNOWN != 0;
             let known: Vec<u32> = unused.iter().copied().filter(taken).collect();
             if !known.is_empty() {
+                self.gone_rows += known.len();
                 self.gone.push(self.rows.keys(&known)?);
+            }
+            if self.gone_rows > MAX_GONE {
+                (self.gone, self.gone_rows, self.gone_overflow) = (Vec::new(), 0, true);
             }
         }
         self.rows.remove(unused);
@@ -234,18 +309,146 @@ impl JoinRows {
         self.rows.columns(slots, columns)
     }
 
-    /// Forgets the rows whose time is over, and gives the join keys that may have lost their last.
-    pub(super) fn expire(&mut self, now_ms: i64) -> Result<Vec<u32>> {
-        let over: Vec<u32> =
-            self.rows.groups().filter(|s| self.counts[*s as usize] > 0 && self.expired(*s, now_ms)).collect();
-        let mut groups = Vec::with_capacity(over.len());
+    /// Whether more rows were taken away than a delta can tell of, since this was last asked.
+    pub(super) fn take_overflow(&mut self) -> bool {
+        std::mem::take(&mut self.gone_overflow)
+    }
+
+    /// The join keys of rows in memory whose time is over.
+    pub(super) fn groups_over(&self, now_ms: i64) -> Vec<u32> {
+        let over = self.rows.groups().filter(|s| self.counts[*s as usize] > 0 && self.expired(*s, now_ms));
+        over.map(|slot| self.group_of[slot as usize]).collect()
+    }
+
+    /// Forgets those rows of join keys whose time is over.
+    pub(super) fn expire(&mut self, groups: &[u32], now_ms: i64) -> Result<()> {
+        let mut over = Vec::new();
+        for group in groups {
+            self.chain(*group, |slot| {
+                if self.expired(slot, now_ms) {
+                    over.push(slot);
+                }
+            });
+        }
         for slot in &over {
-            groups.push(self.group_of[*slot as usize]);
             self.counts[*slot as usize] = 0;
             self.unlink(*slot);
         }
-        self.release(over)?;
-        Ok(groups)
+        self.release(over)
+    }
+
+    /// When the first row of a join key is over.
+    pub(super) fn due(&self, group: u32) -> i64 {
+        let mut due = i64::MAX;
+        if self.ttl_ms > 0 {
+            self.chain(group, |s| due = due.min(self.written_ms[s as usize].saturating_add(self.ttl_ms)));
+        }
+        due
+    }
+
+    /// Calls `found` with each row of a join key, its time over or not.
+    fn chain(&self, group: u32, mut found: impl FnMut(u32)) {
+        let mut slot = self.heads.get(group as usize).copied().unwrap_or(NONE);
+        while slot != NONE {
+            found(slot);
+            slot = self.next[slot as usize];
+        }
+    }
+
+    /// The rows of join keys, for the disk.
+    pub(super) fn encode(&self, groups: &[u32]) -> Result<Encoded> {
+        let (mut slots, mut bounds) = (Vec::new(), vec![0]);
+        for group in groups {
+            self.chain(*group, |slot| slots.push(slot));
+            bounds.push(slots.len());
+        }
+        // Without columns all rows are equal, and none has bytes.
+        let rows = (!self.schema.fields().is_empty()).then(|| self.codec.encode(&self.rows.keys(&slots)?));
+        Ok(Encoded { slots, bounds, rows: rows.transpose()? })
+    }
+
+    /// Adds the rows of the `number`th join key of `encoded`.
+    pub(super) fn write_group(&self, encoded: &Encoded, number: usize, into: &mut Vec<u8>) {
+        let own: Range<usize> = encoded.bounds[number]..encoded.bounds[number + 1];
+        put_number(into, own.len() as i64);
+        for at in own {
+            let slot = encoded.slots[at] as usize;
+            put_number(into, i64::from(self.counts[slot]));
+            put_number(into, i64::from(self.associations[slot]));
+            put_number(into, self.written_ms.get(slot).copied().unwrap_or(0));
+            put_number(into, i64::from(self.flags.get(slot).copied().unwrap_or(0)));
+            put_bytes(into, encoded.rows.as_ref().map_or(&[][..], |rows| rows.row(at).data()));
+        }
+    }
+
+    /// What `write_group` has written, of join key `group`.
+    pub(super) fn read_group<'a>(from: &mut Bytes<'a>, group: u32, into: &mut Returned<'a>) -> Option<()> {
+        for _ in 0..from.number()? {
+            into.kept.push(Kept {
+                group,
+                count: from.number()? as u32,
+                associations: from.number()? as u32,
+                written_ms: from.number()?,
+                flags: from.number()? as u8,
+            });
+            into.rows.push(from.bytes()?);
+        }
+        Some(())
+    }
+
+    /// Takes rows back, each behind the earlier rows of its join key. None of them is there.
+    pub(super) fn put_back(&mut self, returned: Returned<'_>) -> Result<()> {
+        let rows = returned.rows.len();
+        let columns = match self.schema.fields().is_empty() {
+            true => Vec::new(),
+            false => self.codec.decode(returned.rows)?,
+        };
+        let mut slots = Vec::new();
+        self.rows.intern(&columns, rows, &mut slots)?;
+        self.grow();
+        for (slot, kept) in slots.into_iter().zip(returned.kept) {
+            let at = slot as usize;
+            self.link(slot, kept.group);
+            (self.counts[at], self.associations[at]) = (kept.count, kept.associations);
+            if self.ttl_ms > 0 {
+                self.written_ms[at] = kept.written_ms;
+            }
+            if self.tracking {
+                self.flags[at] = kept.flags;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the rows of a join key from memory: they are on disk, or nowhere.
+    pub(super) fn clear(&mut self, group: u32) {
+        let mut slots = Vec::new();
+        self.chain(group, |slot| slots.push(slot));
+        if slots.is_empty() {
+            return;
+        }
+        for slot in &slots {
+            self.counts[*slot as usize] = 0;
+            if let Some(flags) = self.flags.get_mut(*slot as usize) {
+                *flags = 0;
+            }
+        }
+        (self.heads[group as usize], self.tails[group as usize]) = (NONE, NONE);
+        self.rows.remove(slots);
+    }
+
+    /// A snapshot holds the rows of join keys.
+    pub(super) fn saved(&mut self, groups: &[u32]) {
+        if !self.tracking {
+            return;
+        }
+        for group in groups {
+            let mut slot = self.heads.get(*group as usize).copied().unwrap_or(NONE);
+            while slot != NONE {
+                self.flags[slot as usize] = KNOWN;
+                slot = self.next[slot as usize];
+            }
+        }
     }
 
     /// Milliseconds that a row is kept after it was written; 0 for ever.
@@ -255,10 +458,24 @@ impl JoinRows {
 
     /// Bytes held, estimated.
     pub(super) fn size(&self) -> usize {
-        self.rows.size()
-            + self.counts.capacity() * 20
-            + self.heads.capacity() * 8
-            + self.written_ms.capacity() * 8
+        self.rows.size() + self.heads.len() * 8 + self.counts.len() * self.slot_bytes()
+    }
+
+    /// Bytes of a row, on average.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.rows.size() / self.rows.len().max(1)
+    }
+
+    /// Bytes beside each row.
+    fn slot_bytes(&self) -> usize {
+        20 + if self.ttl_ms > 0 { 8 } else { 0 } + usize::from(self.tracking)
+    }
+
+    /// Those of `size` that new rows take before there are more.
+    pub(super) fn spare(&self) -> usize {
+        let (slots, free) = (self.rows.slots(), self.rows.slots() - self.rows.len());
+        let bytes = self.rows.size() + self.counts.len() * self.slot_bytes();
+        (bytes as u128 * free as u128).checked_div(slots as u128).unwrap_or(0) as usize
     }
 
     /// Columns of the state table: the row's, then what is kept of it.
@@ -274,33 +491,16 @@ impl JoinRows {
         Arc::new(Schema::new(fields))
     }
 
-    /// Gives all rows, or those that have changed.
-    pub(super) fn snapshot(&mut self, out: &mut StateWriter, max_parallelism: usize) -> Result<()> {
-        let schema = self.state_schema();
-        if !self.tracking {
-            out.full();
+    /// The rows of join keys for a snapshot: all, or those that have changed since the last one.
+    pub(super) fn snapshot(&self, groups: &[u32], full: bool, out: &mut Vec<StateRows>) -> Result<()> {
+        let mut wanted = Vec::new();
+        for group in groups {
+            self.chain(*group, |slot| {
+                if full || self.flags.get(slot as usize).is_none_or(|flags| flags & CHANGED != 0) {
+                    wanted.push(slot);
+                }
+            });
         }
-        let full = out.kind() == SnapshotKind::Full;
-        let gone = std::mem::take(&mut self.gone);
-        if !full {
-            for columns in gone {
-                let rows = columns.first().map_or(0, |c| c.len());
-                let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; rows]));
-                self.write(
-                    out,
-                    &schema,
-                    columns,
-                    [zeros.clone(), zeros.clone(), zeros],
-                    true,
-                    max_parallelism,
-                )?;
-            }
-        }
-        let wanted: Vec<u32> = self
-            .rows
-            .groups()
-            .filter(|s| self.counts[*s as usize] > 0 && (full || self.flags[*s as usize] & CHANGED != 0))
-            .collect();
         for slots in wanted.chunks(MAX_BATCH_ROWS) {
             let column = |value: &dyn Fn(usize) -> i64| -> ArrayRef {
                 Arc::new(Int64Array::from_iter_values(slots.iter().map(|s| value(*s as usize))))
@@ -310,50 +510,45 @@ impl JoinRows {
                 column(&|s| i64::from(self.associations[s])),
                 column(&|s| self.written_ms.get(s).copied().unwrap_or(0)),
             ];
-            self.write(out, &schema, self.rows.keys(slots)?, kept, false, max_parallelism)?;
-        }
-        for slot in wanted {
-            if let Some(flags) = self.flags.get_mut(slot as usize) {
-                *flags = KNOWN;
-            }
+            out.push(self.state_rows(self.rows.keys(slots)?, kept, false)?);
         }
         Ok(())
     }
 
-    fn write(
-        &self,
-        out: &mut StateWriter,
-        schema: &SchemaRef,
-        columns: Vec<ArrayRef>,
-        kept: [ArrayRef; 3],
-        deleted: bool,
-        max_parallelism: usize,
-    ) -> Result<()> {
+    /// The rows that were taken away since the last snapshot, as deletions of a delta.
+    pub(super) fn take_gone(&mut self, out: &mut Vec<StateRows>) -> Result<()> {
+        self.gone_rows = 0;
+        for columns in std::mem::take(&mut self.gone) {
+            let rows = columns.first().map_or(0, |c| c.len());
+            let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; rows]));
+            out.push(self.state_rows(columns, [zeros.clone(), zeros.clone(), zeros], true)?);
+        }
+        Ok(())
+    }
+
+    fn state_rows(&self, columns: Vec<ArrayRef>, kept: [ArrayRef; 3], deleted: bool) -> Result<StateRows> {
         let rows = kept[0].len();
         let key_groups = if self.keys.is_empty() {
             None
         } else {
             let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(&columns[*k])).collect();
             let mut groups = Vec::new();
-            key_group::key_groups(&keys, max_parallelism, &mut groups)?;
+            key_group::key_groups(&keys, self.max_parallelism, &mut groups)?;
             Some(groups)
         };
         let columns = columns.into_iter().chain(kept).collect();
-        out.rows(StateRows {
+        Ok(StateRows {
             table: self.name.to_string(),
             key_groups,
-            rows: RecordBatch::try_new(Arc::clone(schema), columns)?,
+            rows: RecordBatch::try_new(self.state_schema(), columns)?,
             deleted: deleted.then(|| BooleanBuffer::new_set(rows)),
-        });
-        Ok(())
+        })
     }
 
-    /// Takes back rows of a snapshot, whose join keys `groups` gives to key columns.
-    pub(super) fn restore(
-        &mut self,
-        state: &StateRows,
-        groups: impl FnOnce(&[ArrayRef], usize) -> Result<Vec<u32>>,
-    ) -> Result<()> {
+    /// The rows themselves in rows of a snapshot.
+    ///
+    /// Errors: they are of another table.
+    pub(super) fn own_rows(&self, state: &StateRows) -> Result<RecordBatch> {
         let width = self.schema.fields().len();
         let (rows, columns) = (state.rows.num_rows(), state.rows.columns());
         if columns.len() != width + 3 {
@@ -371,20 +566,22 @@ impl JoinRows {
                 arrow::compute::cast(column, field.data_type())?
             });
         }
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|k| Arc::clone(&own[*k])).collect();
-        let groups = groups(&keys, rows)?;
-        self.resize_groups(groups.iter().map(|g| *g as usize + 1).max().unwrap_or(0));
-        let number = |i: usize| columns[width + i].as_primitive::<Int64Type>();
-        let (counts, associations, written) = (number(0), number(1), number(2));
         let fields: Vec<Field> =
             self.state_schema().fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
-        let records = RecordBatch::try_new_with_options(
+        Ok(RecordBatch::try_new_with_options(
             Arc::new(Schema::new(fields)),
             own,
             &arrow::array::RecordBatchOptions::new().with_row_count(Some(rows)),
-        )?;
+        )?)
+    }
+
+    /// Takes back rows of a snapshot: `records` are `own_rows` of `state`, of the join keys `groups`.
+    pub(super) fn restore(&mut self, state: &StateRows, records: &RecordBatch, groups: &[u32]) -> Result<()> {
+        let width = self.schema.fields().len();
+        let number = |i: usize| state.rows.column(width + i).as_primitive::<Int64Type>();
+        let (counts, associations, written) = (number(0), number(1), number(2));
         let mut slots = Vec::new();
-        self.slots(&records, &mut slots)?;
+        self.slots(records, &mut slots)?;
         for (row, slot) in slots.iter().enumerate() {
             let at = *slot as usize;
             let deleted = state.deleted.as_ref().is_some_and(|d| d.value(row));

@@ -61,16 +61,26 @@ impl KeptRows {
 
     /// Rows of state, keyed by `keys`; by nothing if there are none.
     pub(super) fn state_rows(&self, table: &str, rows: RecordBatch, keys: &[usize]) -> Result<StateRows> {
-        let columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(rows.column(*k))).collect();
-        let groups = if columns.is_empty() {
-            None
-        } else {
-            let mut groups = Vec::new();
-            key_groups(&columns, self.max_parallelism, &mut groups)?;
-            Some(groups)
-        };
-        Ok(StateRows { table: table.into(), key_groups: groups, rows, deleted: None })
+        key_rows(table, rows, keys, self.max_parallelism)
     }
+}
+
+/// Rows of state, keyed by `keys`; by nothing if there are none.
+pub(super) fn key_rows(
+    table: &str,
+    rows: RecordBatch,
+    keys: &[usize],
+    max_parallelism: usize,
+) -> Result<StateRows> {
+    let columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(rows.column(*k))).collect();
+    let groups = if columns.is_empty() {
+        None
+    } else {
+        let mut groups = Vec::new();
+        key_groups(&columns, max_parallelism, &mut groups)?;
+        Some(groups)
+    };
+    Ok(StateRows { table: table.into(), key_groups: groups, rows, deleted: None })
 }
 
 /// `input`'s columns, nullable, then BIGINT columns called `more`.

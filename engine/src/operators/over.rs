@@ -1,8 +1,9 @@
 //! OVER in a stream: functions over the rows before each row, by event time or as rows come.
 
-use super::aggregates::{self, Accumulators, Aggregates};
-use super::kept_rows::{self, KeptRows};
+use super::aggregates::Aggregates;
+use super::kept_rows;
 use super::over_batch::OverBatch;
+use super::over_state::{FrameCalls, OverState, PARTITIONS, PENDING, Partition, RETAINED};
 use super::row_codec::{RowBytes, RowCodec};
 use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, milliseconds};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
@@ -10,21 +11,12 @@ use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::{AggregateCall, Frame, FrameBound, OverNode, TimeAttribute};
 use crate::state::accumulator::Changes;
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
 use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// Rows that wait for the watermark.
-const PENDING: &str = "pending";
-/// Rows that frames and LAG look back at.
-const RETAINED: &str = "retained";
-/// Counters and accumulators of each partition.
-const PARTITIONS: &str = "partitions";
-const SEQUENCE: &str = "$sequence";
 
 /// The operator of `node`: in batch mode one that waits for the end.
 ///
@@ -47,29 +39,17 @@ struct Over {
     input: SchemaRef,
     output: SchemaRef,
     rows: RowCodec,
-    table: KeyTable,
-    partitions: Vec<Partition>,
-    frames: Vec<FrameCalls>,
+    store: GroupStore<OverState>,
     /// For each call of the node, where its value comes from.
     values: Vec<Value>,
     /// Most rows that LAG looks back.
     most_lag: u64,
     /// Whether all frames end their beginning somewhere.
     bounded: bool,
-    pending: BTreeMap<(i64, u64), (u32, RowBytes)>,
     sequence: u64,
     progress: i64,
     late_rows: u64,
     null_time_rows: u64,
-    bytes: usize,
-    common: KeptRows,
-}
-
-/// Aggregates over one frame.
-struct FrameCalls {
-    frame: Frame,
-    aggregates: Aggregates,
-    accumulators: Accumulators,
 }
 
 /// Where a call's value comes from.
@@ -82,21 +62,6 @@ enum Value {
     PeerNumber,
     /// `column` of the row `offset` rows before the last one of the same time; `default` where there is none.
     Lag { column: usize, offset: u64, default: Option<usize> },
-}
-
-#[derive(Debug, Clone, Default)]
-struct Partition {
-    /// Rows that have been emitted and may be looked at again, oldest first.
-    retained: VecDeque<(i64, RowBytes)>,
-    /// Number of the oldest retained row.
-    first: u64,
-    /// Rows so far: the number of the next one.
-    next: u64,
-    /// Time of the last row.
-    last_time: Option<i64>,
-    /// For each frame the number of its first row.
-    starts: Vec<u64>,
-    touched_ms: i64,
 }
 
 /// A row that is about to be emitted.
@@ -163,7 +128,8 @@ impl Over {
             .map(|(frame, calls)| {
                 let retracts = frame.start != FrameBound::Unbounded;
                 let aggregates = Aggregates::new(&calls, &input, retracts)?;
-                Ok(FrameCalls { frame, accumulators: aggregates.make()?, aggregates })
+                let accumulators = aggregates.make()?;
+                Ok(FrameCalls { frame, aggregates: Arc::new(aggregates), accumulators })
             })
             .collect::<Result<_>>()?;
         let types: Vec<DataType> =
@@ -173,40 +139,27 @@ impl Over {
             time,
             partition: node.partition.clone(),
             rows: RowCodec::of_schema(&input)?,
-            table: KeyTable::new(&types)?,
-            partitions: Vec::new(),
-            frames,
+            store: GroupStore::new(PARTITIONS, &types, OverState::new(frames, &input, &node.partition)?)?,
             values,
             most_lag,
             bounded,
-            pending: BTreeMap::new(),
             sequence: 0,
             progress: i64::MIN,
             late_rows: 0,
             null_time_rows: 0,
-            bytes: 0,
-            common: KeptRows::default(),
             input,
             output,
         })
     }
 
-    fn intern(&mut self, records: &RecordBatch) -> Result<Vec<u32>> {
-        let keys: Vec<ArrayRef> = self.partition.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        let mut groups = Vec::new();
-        self.table.intern(&keys, records.num_rows(), &mut groups)?;
-        let fresh = Partition { starts: vec![0; self.frames.len()], ..Partition::default() };
-        self.partitions.resize(self.table.slots(), fresh);
-        for frame in &mut self.frames {
-            aggregates::resize(&mut frame.accumulators, self.table.slots());
-        }
-        Ok(groups)
+    fn keys(&self, records: &RecordBatch) -> Vec<ArrayRef> {
+        self.partition.iter().map(|c| Arc::clone(records.column(*c))).collect()
     }
 
     /// Emits `due`, which is in order.
-    fn emit(&mut self, due: &[Due], now_ms: i64, out: &mut dyn Collector) -> Result<()> {
+    fn emit(&mut self, due: &[Due], out: &mut dyn Collector) -> Result<()> {
         for part in chunks_of_times(due) {
-            let columns = self.values_of(part, now_ms)?;
+            let columns = self.values_of(part)?;
             let mut all = self.rows.decode(part.iter().map(|d| d.row.as_ref()))?;
             all.extend(columns);
             out.emit(ChangeBatch::inserts(batch(&self.output, all, part.len())?))?;
@@ -215,15 +168,15 @@ impl Over {
     }
 
     /// A column for each call. `due` holds all rows of each time that it holds.
-    fn values_of(&mut self, due: &[Due], now_ms: i64) -> Result<Vec<ArrayRef>> {
+    fn values_of(&mut self, due: &[Due]) -> Result<Vec<ArrayRef>> {
         let mut row_numbers = Vec::with_capacity(due.len());
         for row in due {
-            let partition = &mut self.partitions[row.group as usize];
-            self.bytes += row.row.len();
+            let state = self.store.payload_mut();
+            state.kept(&row.row);
+            let partition = &mut state.partitions[row.group as usize];
             partition.retained.push_back((row.time, Arc::clone(&row.row)));
             partition.next += 1;
             partition.last_time = Some(row.time);
-            partition.touched_ms = now_ms;
             row_numbers.push(partition.next as i64);
         }
         // By event time the rows of one time are taken in together.
@@ -240,7 +193,7 @@ impl Over {
             }
         }
         let mut aggregated: Vec<Vec<ArrayRef>> = Vec::new();
-        for index in 0..self.frames.len() {
+        for index in 0..self.store.payload().frames.len() {
             aggregated.push(self.frame_values(index, due, &row_numbers)?);
         }
         let mut columns: Vec<ArrayRef> = Vec::new();
@@ -251,7 +204,7 @@ impl Over {
                 Value::PeerNumber => Arc::new(Int64Array::from(peer_numbers.clone())),
                 Value::Lag { column, offset, default } => {
                     let rows = due.iter().zip(&peer_numbers).map(|(d, number)| {
-                        let partition = &self.partitions[d.group as usize];
+                        let partition = &self.store.payload().partitions[d.group as usize];
                         let wanted = (*number as u64 - 1).checked_sub(*offset)?;
                         let at = wanted.checked_sub(partition.first)?;
                         partition.retained.get(at as usize).map(|(_, row)| row)
@@ -267,7 +220,8 @@ impl Over {
 
     /// The values of the aggregates over frame `index`.
     fn frame_values(&mut self, index: usize, due: &[Due], numbers: &[i64]) -> Result<Vec<ArrayRef>> {
-        let frame = self.frames[index].frame;
+        let OverState { partitions, frames, .. } = self.store.payload_mut();
+        let frame = frames[index].frame;
         let mut rows: Vec<RowBytes> = Vec::new();
         let mut groups: Vec<u32> = Vec::new();
         let mut signs: Vec<i8> = Vec::new();
@@ -313,7 +267,7 @@ impl Over {
             for row in run.clone() {
                 let Due { group, time, row: bytes } = &due[row];
                 let number = numbers[row] as u64 - 1;
-                let partition = &mut self.partitions[*group as usize];
+                let partition = &mut partitions[*group as usize];
                 leave(partition, *group, number, *time, &mut rows, &mut groups, &mut signs);
                 rows.push(Arc::clone(bytes));
                 groups.push(*group);
@@ -335,7 +289,7 @@ impl Over {
         }
         let columns = self.rows.decode(rows.iter().map(AsRef::as_ref))?;
         let records = kept_rows::records(&kept_rows::schema(&self.input, &[]), &columns, rows.len())?;
-        let calls = &mut self.frames[index];
+        let calls = &mut self.store.payload_mut().frames[index];
         let changes = Changes { signs: &signs, clears: &[] };
         let values = calls.aggregates.change(&mut calls.accumulators, &records, &groups, changes)?;
         let results = UInt32Array::from(results);
@@ -345,26 +299,28 @@ impl Over {
     /// Lets go of rows that no frame and no LAG looks at any more.
     fn forget(&mut self, due: &[Due]) {
         for row in due {
-            let partition = &mut self.partitions[row.group as usize];
+            let state = self.store.payload_mut();
+            let partition = &mut state.partitions[row.group as usize];
             let mut needed = partition.next.saturating_sub(self.most_lag);
-            for (frame, start) in self.frames.iter().zip(&partition.starts) {
+            for (frame, start) in state.frames.iter().zip(&partition.starts) {
                 if frame.frame.start != FrameBound::Unbounded {
                     needed = needed.min(*start);
                 }
             }
-            while partition.first < needed {
-                match partition.retained.pop_front() {
-                    Some((_, row)) => self.bytes = self.bytes.saturating_sub(row.len()),
-                    None => break,
-                }
+            let mut gone = Vec::new();
+            while partition.first < needed
+                && let Some((_, row)) = partition.retained.pop_front()
+            {
+                gone.push(row.len());
                 partition.first += 1;
             }
+            gone.into_iter().for_each(|bytes| state.gone(bytes));
         }
     }
 
     fn is_late(&self, group: u32, time: i64) -> bool {
         if self.bounded {
-            self.partitions[group as usize].last_time.is_some_and(|last| time <= last)
+            self.store.payload().partitions[group as usize].last_time.is_some_and(|last| time <= last)
         } else {
             time <= self.progress
         }
@@ -410,7 +366,8 @@ pub(super) fn neighbours<'a>(
 
 impl Operator for Over {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.common.open(context);
+        self.store.payload_mut().max_parallelism = context.max_parallelism;
+        self.store.open(context.store());
         Ok(())
     }
 
@@ -427,7 +384,8 @@ impl Operator for Over {
             return Ok(());
         }
         self.progress = self.progress.max(context.watermark.0);
-        let groups = self.intern(records)?;
+        let mut groups = Vec::new();
+        self.store.touch(&self.keys(records), records.num_rows(), context.now_ms, &mut groups)?;
         let encoded = self.rows.encode(records.columns())?;
         let TimeAttribute::Rowtime { column } = self.time else {
             let due: Vec<Due> = groups
@@ -439,10 +397,11 @@ impl Operator for Over {
                     row: Arc::from(encoded.row(row).data()),
                 })
                 .collect();
-            return self.emit(&due, context.now_ms, out);
+            self.emit(&due, out)?;
+            return self.store.settle(context.now_ms);
         };
         let times = milliseconds(records.column(column))?;
-        for (row, group) in groups.into_iter().enumerate() {
+        for (row, group) in groups.iter().copied().enumerate() {
             if times.is_null(row) {
                 self.null_time_rows += 1;
                 continue;
@@ -454,10 +413,12 @@ impl Operator for Over {
             }
             self.sequence += 1;
             let bytes: RowBytes = Arc::from(encoded.row(row).data());
-            self.bytes += bytes.len() + size_of::<(i64, u64, u32, RowBytes)>();
-            self.pending.insert((time, self.sequence), (group, bytes));
+            self.wait(group, (time, self.sequence, bytes));
         }
-        Ok(())
+        let partitions = &self.store.payload().partitions;
+        groups.retain(|g| partitions[*g as usize].is_empty());
+        self.store.remove(groups)?;
+        self.store.settle(context.now_ms)
     }
 
     fn on_watermark(
@@ -467,80 +428,74 @@ impl Operator for Over {
         out: &mut dyn Collector,
     ) -> Result<()> {
         self.progress = self.progress.max(watermark.0);
-        let mut due = Vec::new();
-        while let Some(first) = self.pending.first_entry() {
-            if first.key().0 > self.progress {
-                break;
+        loop {
+            let groups = self.store.wake(self.progress)?;
+            if groups.is_empty() {
+                return Ok(());
             }
-            let ((time, _), (group, row)) = first.remove_entry();
-            self.bytes = self.bytes.saturating_sub(row.len() + size_of::<(i64, u64, u32, RowBytes)>());
-            due.push(Due { group, time, row });
+            self.store.mark(&groups, context.now_ms)?;
+            let mut due = Vec::new();
+            for group in groups {
+                let state = self.store.payload_mut();
+                let (mut later, mut next) = (Vec::new(), i64::MAX);
+                for (time, sequence, row) in std::mem::take(&mut state.partitions[group as usize].pending) {
+                    if time > self.progress {
+                        next = next.min(time);
+                        later.push((time, sequence, row));
+                    } else {
+                        state.gone(row.len());
+                        due.push((sequence, Due { group, time, row }));
+                    }
+                }
+                state.partitions[group as usize].pending = later;
+                self.store.wake_at(group, next);
+            }
+            due.sort_by_key(|(sequence, due)| (due.time, *sequence));
+            let due: Vec<Due> = due.into_iter().map(|(_, due)| due).collect();
+            self.emit(&due, out)?;
+            self.store.settle(context.now_ms)?;
         }
-        self.emit(&due, context.now_ms, out)
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
         let width = self.input.fields().len();
         let schema = kept_rows::schema(&self.input, &[]);
         let keys = self.partition.len();
-        let mut retained: Vec<(u32, u64, RowBytes, i64)> = Vec::new();
+        let mut groups = Vec::new();
         while let Some(part) = state.next_rows()? {
             let rows = part.rows.num_rows();
             if part.table == PARTITIONS {
-                let columns = part.rows.columns().to_vec();
-                let mut groups = Vec::new();
-                self.table.intern(&columns[..keys], rows, &mut groups)?;
-                let fresh = Partition { starts: vec![0; self.frames.len()], ..Partition::default() };
-                self.partitions.resize(self.table.slots(), fresh);
-                let number = |i: usize, row: usize| {
-                    let column = columns[keys + i].as_primitive::<Int64Type>();
-                    column.is_valid(row).then(|| column.value(row))
-                };
-                for (row, group) in groups.iter().enumerate() {
-                    let partition = &mut self.partitions[*group as usize];
-                    partition.first = number(0, row).unwrap_or(0) as u64;
-                    partition.next = number(1, row).unwrap_or(0) as u64;
-                    partition.last_time = number(2, row);
-                    for (index, start) in partition.starts.iter_mut().enumerate() {
-                        *start = number(3 + index, row).unwrap_or(0) as u64;
-                    }
+                let columns = part.rows.columns();
+                self.store.put_back(&columns[..keys], rows, &mut groups)?;
+                if part.deleted.is_some() {
+                    self.store.settle_put_back(&groups)?;
+                    continue;
                 }
-                let mut at = keys + 3 + self.frames.len();
-                for frame in &mut self.frames {
-                    aggregates::resize(&mut frame.accumulators, self.table.slots());
-                    for accumulator in &mut frame.accumulators {
-                        let width = accumulator.state(&[])?.len();
-                        let Some(states) = columns.get(at..at + width) else {
-                            return Err(Error::internal("OVER: state with too few columns."));
-                        };
-                        accumulator.merge(states, &groups)?;
-                        at += width;
-                    }
-                }
+                self.store.payload_mut().put_back(&columns[keys..], &groups)?;
+                self.store.settle_put_back(&[])?;
                 continue;
             }
             let table = if part.table == PENDING { PENDING } else { RETAINED };
             let columns = kept_rows::columns(&part, table, width + 2)?;
             let records = kept_rows::records(&schema, &columns[..width], rows)?;
-            let groups = self.intern(&records)?;
+            self.store.put_back(&self.keys(&records), rows, &mut groups)?;
             let encoded = self.rows.encode(records.columns())?;
             let sequences = columns[width].as_primitive::<Int64Type>();
             let times = columns[width + 1].as_primitive::<Int64Type>();
-            for (row, group) in groups.into_iter().enumerate() {
+            for (row, group) in groups.iter().copied().enumerate() {
                 let bytes: RowBytes = Arc::from(encoded.row(row).data());
                 let (sequence, time) = (sequences.value(row) as u64, times.value(row));
-                self.bytes += bytes.len();
                 if table == PENDING {
                     self.sequence = self.sequence.max(sequence);
-                    self.pending.insert((time, sequence), (group, bytes));
+                    self.wait(group, (time, sequence, bytes));
                 } else {
-                    retained.push((group, sequence, bytes, time));
+                    // They come in the order of their numbers.
+                    let state = self.store.payload_mut();
+                    state.kept(&bytes);
+                    state.partitions[group as usize].retained.push_back((time, bytes));
                 }
             }
-        }
-        retained.sort_by_key(|(_, number, ..)| *number);
-        for (group, _, bytes, time) in retained {
-            self.partitions[group as usize].retained.push_back((time, bytes));
+            self.store.settle_put_back(&[])?;
         }
         let progress = state.values("progress");
         let progress = progress.iter().filter_map(|v| serde_json::from_slice::<i64>(v).ok()).min();
@@ -549,71 +504,34 @@ impl Operator for Over {
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
         out.value("progress", self.progress.to_string());
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE, "$time"]);
-        let mut write = |table: &str, rows: &[(RowBytes, i64, i64)]| -> Result<()> {
-            for part in rows.chunks(MAX_BATCH_ROWS) {
-                let mut columns = self.rows.decode(part.iter().map(|(r, ..)| r.as_ref()))?;
-                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, s, _)| *s))));
-                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, _, t)| *t))));
-                let records = kept_rows::records(&schema, &columns, part.len())?;
-                out.rows(self.common.state_rows(table, records, &self.partition)?);
-            }
-            Ok(())
-        };
-        let pending: Vec<_> = self
-            .pending
-            .iter()
-            .map(|((time, sequence), (_, row))| (Arc::clone(row), *sequence as i64, *time))
-            .collect();
-        write(PENDING, &pending)?;
-        let groups: Vec<u32> = self.table.groups().collect();
-        let mut retained: Vec<(RowBytes, i64, i64)> = Vec::new();
-        for group in &groups {
-            let partition = &self.partitions[*group as usize];
-            let rows = partition.retained.iter().zip(partition.first..);
-            retained.extend(rows.map(|((time, row), number)| (Arc::clone(row), number as i64, *time)));
-        }
-        write(RETAINED, &retained)?;
-        for groups in groups.chunks(MAX_BATCH_ROWS) {
-            let mut columns = self.table.keys(groups)?;
-            let partitions: Vec<&Partition> = groups.iter().map(|g| &self.partitions[*g as usize]).collect();
-            let mut numbers = |of: &dyn Fn(&Partition) -> Option<i64>| {
-                columns.push(Arc::new(partitions.iter().map(|p| of(p)).collect::<Int64Array>()) as ArrayRef);
-            };
-            numbers(&|p| Some(p.first as i64));
-            numbers(&|p| Some(p.next as i64));
-            numbers(&|p| p.last_time);
-            for index in 0..self.frames.len() {
-                numbers(&|p| p.starts.get(index).map(|s| *s as i64));
-            }
-            for frame in &self.frames {
-                for accumulator in &frame.accumulators {
-                    columns.extend(accumulator.state(groups)?);
-                }
-            }
-            let fields: Vec<arrow::datatypes::Field> = columns
-                .iter()
-                .enumerate()
-                .map(|(i, c)| arrow::datatypes::Field::new(format!("c{i}"), c.data_type().clone(), true))
-                .collect();
-            let schema: SchemaRef = Arc::new(arrow::datatypes::Schema::new(fields));
-            let records = kept_rows::records(&schema, &columns, groups.len())?;
-            let keys: Vec<usize> = (0..self.partition.len()).collect();
-            out.rows(self.common.state_rows(PARTITIONS, records, &keys)?);
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn status(&self) -> OperatorStatus {
-        let accumulators: usize = self.frames.iter().map(|f| aggregates::size(&f.accumulators)).sum();
         OperatorStatus {
             late_rows: self.late_rows,
             null_time_rows: self.null_time_rows,
-            state_bytes: (self.bytes + self.table.size() + accumulators) as u64,
-            next_fire_ms: self.pending.keys().next().map(|(time, _)| *time),
+            state_bytes: self.store.size() as u64,
+            next_fire_ms: self.store.next_wake(),
             ..OperatorStatus::default()
+        }
+    }
+}
+
+impl Over {
+    /// A row waits for the watermark.
+    fn wait(&mut self, group: u32, pending: (i64, u64, RowBytes)) {
+        let time = pending.0;
+        let state = self.store.payload_mut();
+        state.kept(&pending.2);
+        state.partitions[group as usize].pending.push(pending);
+        if self.store.wakes_at(group) > time {
+            self.store.wake_at(group, time);
         }
     }
 }

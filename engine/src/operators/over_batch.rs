@@ -5,10 +5,11 @@ use super::kept_rows;
 use super::over::neighbours;
 use super::row_codec::{RowBytes, RowCodec, SortCodec};
 use super::rows::{MAX_BATCH_ROWS, batch, inserts_only};
-use super::{Collector, Operator, OperatorContext, OperatorStatus};
+use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::{AggregateCall, Frame, FrameBound, OverCall, OverNode, SortColumn};
+use crate::state::Share;
 use crate::state::accumulator::Changes;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, UInt32Array};
 use arrow::compute::{cast, concat, take};
@@ -29,6 +30,8 @@ pub(super) struct OverBatch {
     order: SortCodec,
     kept: Vec<Kept>,
     bytes: usize,
+    /// What is held of the memory budget: other operators make room for it.
+    share: Option<Share>,
 }
 
 impl OverBatch {
@@ -45,6 +48,7 @@ impl OverBatch {
             order: SortCodec::new(&node.order, &input)?,
             kept: Vec::new(),
             bytes: 0,
+            share: None,
             node: node.clone(),
             input,
             output,
@@ -268,6 +272,11 @@ fn frame_of(frame: Frame, at: &Place, offset: usize, order: Option<&Float64Array
 }
 
 impl Operator for OverBatch {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.share = Some(Share::new(context.memory.clone()));
+        Ok(())
+    }
+
     fn process(
         &mut self,
         _: usize,
@@ -284,6 +293,9 @@ impl Operator for OverBatch {
                 (partition.get(row).into(), order.get(row).into(), Arc::from(rows.row(row).data()));
             self.bytes += kept.0.len() + kept.1.len() + kept.2.len() + size_of::<Kept>();
             self.kept.push(kept);
+        }
+        if let Some(share) = &mut self.share {
+            share.hold(self.bytes);
         }
         Ok(())
     }
@@ -307,6 +319,7 @@ impl Operator for OverBatch {
         self.emit(&partitions, out)?;
         self.kept.clear();
         self.bytes = 0;
+        self.share = None;
         Ok(())
     }
 

@@ -2,12 +2,13 @@
 
 use super::join_condition::JoinCondition;
 use super::join_rows::{JoinRows, NONE};
+use super::join_state::JoinState;
 use super::rows::{MAX_BATCH_ROWS, batch};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{JoinType, RegularJoinNode};
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 /// Pairs of rows that are looked at together; a row with more partners is looked at with all of them.
 const MAX_PAIRS: usize = 1 << 16;
+/// Bytes, about, that are told together: fewer rows where they are large.
+const TOLD_BYTES: usize = 8 << 20;
 
 /// Joins row by row as Flink does without mini-batches: each row of an input meets the rows of the other input that
 /// have come before it. Rows of both sides are kept as distinct rows with a count, by join key; of rows that may be
@@ -24,16 +27,14 @@ const MAX_PAIRS: usize = 1 << 16;
 /// The pairs of a batch are found and tested in columns; only the bookkeeping goes row by row.
 pub struct RegularJoin {
     join_type: JoinType,
-    sides: [JoinRows; 2],
-    /// Join keys of both sides.
-    keys: KeyTable,
+    /// The rows of both sides by join key.
+    store: GroupStore<JoinState>,
     /// For each key column, whether NULL equals NULL.
     null_safe: Vec<bool>,
     condition: Option<JoinCondition>,
     output: SchemaRef,
     ttl_ms: [Option<u64>; 2],
     next_sweep_ms: Option<i64>,
-    max_parallelism: usize,
     groups: Vec<u32>,
     slots: Vec<u32>,
 }
@@ -55,37 +56,38 @@ impl RegularJoin {
         };
         let key_types: Vec<DataType> =
             node.keys.iter().map(|k| left.field(k.left).data_type().clone()).collect();
+        let sides = [
+            JoinRows::new("left", left.clone(), node.keys.iter().map(|k| k.left).collect())?,
+            JoinRows::new("right", right.clone(), node.keys.iter().map(|k| k.right).collect())?,
+        ];
         Ok(Self {
             join_type: node.join_type,
             condition: node.condition.as_ref().map(|c| JoinCondition::new(c, [left, right])).transpose()?,
-            sides: [
-                JoinRows::new("left", left.clone(), node.keys.iter().map(|k| k.left).collect())?,
-                JoinRows::new("right", right.clone(), node.keys.iter().map(|k| k.right).collect())?,
-            ],
-            keys: KeyTable::new(&key_types)?,
+            store: GroupStore::new("rows", &key_types, JoinState { sides })?,
             null_safe: node.keys.iter().map(|k| k.null_safe).collect(),
             output,
             ttl_ms: node.ttl_ms,
             next_sweep_ms: None,
-            max_parallelism: 1,
             groups: Vec::new(),
             slots: Vec::new(),
         })
     }
 
     /// The join key of each row; `NONE` where NULL keeps it from matching.
-    fn groups(&mut self, input: usize, records: &RecordBatch) -> Result<Vec<u32>> {
-        let keys = self.sides[input].keys(records);
+    fn groups(&mut self, input: usize, records: &RecordBatch, now_ms: i64) -> Result<Vec<u32>> {
+        let keys = self.sides()[input].keys(records);
         let mut groups = std::mem::take(&mut self.groups);
-        self.keys.intern(&keys, records.num_rows(), &mut groups)?;
-        let slots = self.keys.slots();
-        self.sides.iter_mut().for_each(|s| s.resize_groups(slots));
+        self.store.touch(&keys, records.num_rows(), now_ms, &mut groups)?;
         Ok(groups)
+    }
+
+    fn sides(&self) -> &[JoinRows; 2] {
+        &self.store.payload().sides
     }
 
     /// Which rows can match nothing, for NULL in a key.
     fn unmatchable(&self, input: usize, records: &RecordBatch) -> Option<BooleanArray> {
-        let keys = self.sides[input].keys(records);
+        let keys = self.sides()[input].keys(records);
         let strict = keys.iter().zip(&self.null_safe).filter(|(_, safe)| !**safe);
         let nulls: Vec<_> =
             strict.filter_map(|(k, _)| k.logical_nulls()).filter(|n| n.null_count() > 0).collect();
@@ -105,7 +107,7 @@ impl RegularJoin {
         first: usize,
         now_ms: i64,
     ) -> Result<Matches> {
-        let other = &self.sides[1 - input];
+        let other = &self.sides()[1 - input];
         let mut found = Matches { bounds: vec![0], slots: Vec::new() };
         let mut rows: Vec<u32> = Vec::new();
         let mut row = first;
@@ -145,7 +147,8 @@ impl RegularJoin {
                 .iter()
                 .map(|c| Ok(take(records.column(*c), &picks, None)?))
                 .collect::<Result<_>>()?;
-            let other = self.sides[1 - input].take(&found.slots[start..end], condition.columns(1 - input))?;
+            let other =
+                self.sides()[1 - input].take(&found.slots[start..end], condition.columns(1 - input))?;
             let mask = condition.test(input, own, other, end - start)?;
             for (at, kept) in kept[start..end].iter_mut().enumerate() {
                 *kept = mask.value(at);
@@ -172,7 +175,7 @@ impl RegularJoin {
         now_ms: i64,
     ) -> Result<()> {
         let (own_outer, other_outer) = self.join_type.outer(told.input);
-        let [left, right] = &mut self.sides;
+        let [left, right] = &mut self.store.payload_mut().sides;
         let (own, other) = if told.input == 0 { (left, right) } else { (right, left) };
         let adds = kind.is_addition();
         if !adds && group != NONE {
@@ -223,7 +226,7 @@ impl RegularJoin {
         kind: RowKind,
         now_ms: i64,
     ) {
-        let [left, right] = &mut self.sides;
+        let [left, right] = &mut self.store.payload_mut().sides;
         let adds = kind.is_addition();
         if told.input == 0 {
             match self.join_type {
@@ -272,13 +275,38 @@ impl RegularJoin {
     }
 
     /// Forgets join keys that no side has rows of.
-    fn release_groups(&mut self, groups: impl IntoIterator<Item = u32>) {
-        let [left, right] = &self.sides;
+    fn release_groups(&mut self, groups: impl IntoIterator<Item = u32>) -> Result<()> {
+        let [left, right] = self.sides();
         let mut unused: Vec<u32> =
             groups.into_iter().filter(|g| *g != NONE && !left.has_rows(*g) && !right.has_rows(*g)).collect();
         unused.sort_unstable();
         unused.dedup();
-        self.keys.remove(unused);
+        self.store.remove(unused)
+    }
+
+    /// Forgets those rows of join keys whose time is over.
+    fn expire(&mut self, mut groups: Vec<u32>, now_ms: i64) -> Result<()> {
+        groups.sort_unstable();
+        groups.dedup();
+        self.store.mark(&groups, now_ms)?;
+        for side in &mut self.store.payload_mut().sides {
+            side.expire(&groups, now_ms)?;
+        }
+        self.release_groups(groups)?;
+        self.settle(now_ms)
+    }
+
+    /// A batch is done.
+    fn settle(&mut self, now_ms: i64) -> Result<()> {
+        if self.store.payload_mut().sides.iter_mut().any(JoinRows::take_overflow) {
+            self.store.want_full();
+        }
+        self.store.settle(now_ms)
+    }
+
+    /// The shortest time to live of a side, in milliseconds.
+    fn shortest_ttl(&self) -> Option<i64> {
+        self.sides().iter().map(JoinRows::ttl_ms).filter(|t| *t > 0).min()
     }
 }
 
@@ -288,6 +316,8 @@ struct Told<'a> {
     join_type: JoinType,
     records: &'a RecordBatch,
     output: &'a SchemaRef,
+    /// Rows that are told together.
+    most: usize,
     kinds: Vec<RowKind>,
     /// Rows of the input; `NONE` for NULLs.
     own: Vec<u32>,
@@ -328,7 +358,7 @@ impl Told<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.kinds.len() >= MAX_BATCH_ROWS
+        self.kinds.len() >= self.most
     }
 
     /// Passes on what was told.
@@ -376,38 +406,41 @@ impl Told<'_> {
 
 impl Operator for RegularJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        for (side, own) in self.sides.iter_mut().zip(self.ttl_ms) {
-            side.open(own.unwrap_or(context.state_ttl_ms), context.checkpointing);
+        for (side, own) in self.store.payload_mut().sides.iter_mut().zip(self.ttl_ms) {
+            let ttl_ms = own.unwrap_or(context.state_ttl_ms);
+            side.open(ttl_ms, context.checkpointing, context.max_parallelism);
         }
-        self.max_parallelism = context.max_parallelism;
+        // Each row has its own time to live.
+        self.store.open(StoreContext { ttl_ms: 0, ..context.store() });
         Ok(())
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let mut groups = Vec::new();
         while let Some(rows) = state.next_rows()? {
             let Some(side) = ["left", "right"].iter().position(|name| *name == rows.table) else {
                 return Err(Error::internal(format!("A join has no state '{}'.", rows.table)));
             };
-            let keys = &mut self.keys;
-            let groups = |columns: &[ArrayRef], rows: usize| {
-                let mut groups = Vec::new();
-                keys.intern(columns, rows, &mut groups)?;
-                Ok(groups)
-            };
-            self.sides[side].restore(&rows, groups)?;
+            let own = &self.sides()[side];
+            let records = own.own_rows(&rows)?;
+            let keys = own.keys(&records);
+            self.store.put_back(&keys, records.num_rows(), &mut groups)?;
+            self.store.payload_mut().sides[side].restore(&rows, &records, &groups)?;
+            let [left, right] = self.sides();
+            groups.retain(|g| !left.has_rows(*g) && !right.has_rows(*g));
+            groups.sort_unstable();
+            groups.dedup();
+            self.store.settle_put_back(&groups)?;
         }
-        let slots = self.keys.slots();
-        self.sides.iter_mut().for_each(|s| s.resize_groups(slots));
-        let groups: Vec<u32> = self.keys.groups().collect();
-        self.release_groups(groups);
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        for side in &mut self.sides {
-            side.snapshot(out, self.max_parallelism)?;
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn process(
@@ -421,25 +454,33 @@ impl Operator for RegularJoin {
         if rows == 0 {
             return Ok(());
         }
+        // Of join keys with many rows on disk, fewer are brought back together.
+        let most = self.store.rows_at_once();
+        if rows > most {
+            let mut parts = (0..rows).step_by(most).map(|at| input_batch.slice(at, most.min(rows - at)));
+            return parts.try_for_each(|part| self.process(input, part, context, out));
+        }
         let now_ms = context.now_ms;
         // Inputs may differ in names and metadata, not in values.
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let columns = input_batch.records().columns().to_vec();
         let records =
-            RecordBatch::try_new_with_options(self.sides[input].schema().clone(), columns, &options)?;
-        let mut groups = self.groups(input, &records)?;
+            RecordBatch::try_new_with_options(self.sides()[input].schema().clone(), columns, &options)?;
+        let mut groups = self.groups(input, &records, now_ms)?;
         let interned = groups.clone();
         if let Some(without) = self.unmatchable(input, &records) {
             groups.iter_mut().enumerate().filter(|(row, _)| without.value(*row)).for_each(|(_, g)| *g = NONE);
         }
         let mut slots = std::mem::take(&mut self.slots);
-        self.sides[input].slots(&records, &mut slots)?;
+        self.store.payload_mut().sides[input].slots(&records, &mut slots)?;
         let output = Arc::clone(&self.output);
+        let row_bytes = records.get_array_memory_size() / rows + self.sides()[1 - input].row_bytes();
         let mut told = Told {
             input,
             join_type: self.join_type,
             records: &records,
             output: &output,
+            most: (TOLD_BYTES / row_bytes.max(1)).clamp(1, MAX_BATCH_ROWS),
             kinds: Vec::new(),
             own: Vec::new(),
             other: Vec::new(),
@@ -457,20 +498,19 @@ impl Operator for RegularJoin {
                     self.join_row(&mut told, first as u32, slot, group, partners, kind, now_ms)?;
                 }
                 if told.is_full() {
-                    told.flush(&self.sides[1 - input], out)?;
+                    told.flush(&self.sides()[1 - input], out)?;
                 }
                 first += 1;
             }
         }
-        told.flush(&self.sides[1 - input], out)?;
-        self.sides[input].release(slots.iter().copied())?;
-        self.release_groups(interned.iter().copied());
+        told.flush(&self.sides()[1 - input], out)?;
+        self.store.payload_mut().sides[input].release(slots.iter().copied())?;
+        self.release_groups(interned.iter().copied())?;
         (self.slots, self.groups) = (slots, interned);
         if self.next_sweep_ms.is_none() {
-            let shortest = self.sides.iter().map(JoinRows::ttl_ms).filter(|t| *t > 0).min();
-            self.next_sweep_ms = shortest.map(|t| now_ms.saturating_add(t));
+            self.next_sweep_ms = self.shortest_ttl().map(|t| now_ms.saturating_add(t));
         }
-        Ok(())
+        self.settle(now_ms)
     }
 
     fn next_timer_ms(&self) -> Option<i64> {
@@ -478,21 +518,23 @@ impl Operator for RegularJoin {
     }
 
     fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
-        let mut groups = Vec::new();
-        for side in &mut self.sides {
-            if side.ttl_ms() > 0 {
-                groups.extend(side.expire(context.now_ms)?);
+        let now_ms = context.now_ms;
+        let groups = self.sides().iter().filter(|s| s.ttl_ms() > 0).flat_map(|s| s.groups_over(now_ms));
+        self.expire(groups.collect(), now_ms)?;
+        // Those on disk.
+        loop {
+            let groups = self.store.wake(now_ms)?;
+            if groups.is_empty() {
+                break;
             }
+            self.expire(groups, now_ms)?;
         }
-        self.release_groups(groups);
-        let shortest = self.sides.iter().map(JoinRows::ttl_ms).filter(|t| *t > 0).min();
-        self.next_sweep_ms =
-            shortest.filter(|_| !self.keys.is_empty()).map(|t| context.now_ms.saturating_add(t.max(1)));
+        let shortest = self.shortest_ttl().filter(|_| !self.store.is_empty());
+        self.next_sweep_ms = shortest.map(|t| now_ms.saturating_add(t.max(1)));
         Ok(())
     }
 
     fn status(&self) -> OperatorStatus {
-        let bytes = self.keys.size() + self.sides.iter().map(JoinRows::size).sum::<usize>();
-        OperatorStatus { state_bytes: bytes as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

@@ -1,9 +1,13 @@
 //! Rows kept as the batches in which they came, each until none of its rows is needed any more.
 
+use super::rows::MAX_BATCH_ROWS;
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
+
+/// Rows that are not needed, beside as many as are, before batches are put together anew.
+const SPARSE_ROWS: usize = if cfg!(test) { 4 } else { 16 * 1024 };
 
 /// A kept row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +28,23 @@ pub(super) struct Segments {
     live: Vec<u32>,
     free: Vec<u32>,
     bytes: usize,
+    /// Rows of all batches, and those of them that are needed.
+    held_rows: usize,
+    live_rows: usize,
 }
 
 impl Segments {
     /// No rows.
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Vec::new(), live: Vec::new(), free: Vec::new(), bytes: 0 }
+        Self {
+            schema,
+            batches: Vec::new(),
+            live: Vec::new(),
+            free: Vec::new(),
+            bytes: 0,
+            held_rows: 0,
+            live_rows: 0,
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -40,6 +55,8 @@ impl Segments {
     pub(super) fn add(&mut self, records: RecordBatch) -> Segment {
         self.bytes += records.get_array_memory_size();
         let live = records.num_rows() as u32;
+        self.held_rows += live as usize;
+        self.live_rows += live as usize;
         match self.free.pop() {
             Some(at) => {
                 self.batches[at as usize] = Some(records);
@@ -58,12 +75,45 @@ impl Segments {
     pub(super) fn release(&mut self, row: RowRef) {
         let at = row.segment as usize;
         self.live[at] -= 1;
+        self.live_rows -= 1;
         if self.live[at] == 0
             && let Some(batch) = self.batches[at].take()
         {
             self.bytes = self.bytes.saturating_sub(batch.get_array_memory_size());
+            self.held_rows -= batch.num_rows();
             self.free.push(row.segment);
         }
+    }
+
+    /// Number of rows that are needed.
+    pub(super) fn live(&self) -> usize {
+        self.live_rows
+    }
+
+    /// Whether so many rows are kept only for their batches' sake that `compact` is worth its while.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.held_rows > SPARSE_ROWS + self.live_rows + self.live_rows / 2
+    }
+
+    /// Moves rows that are needed out of batches with few of them to new batches. `rows` are all that are needed; those
+    /// that are moved tell where they are now.
+    pub(super) fn compact<'a>(&mut self, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
+        let is_sparse = |(batch, live): (&Option<RecordBatch>, &u32)| {
+            batch.as_ref().is_some_and(|b| *live as usize * 3 < b.num_rows() * 2)
+        };
+        let sparse: Vec<bool> = self.batches.iter().zip(&self.live).map(is_sparse).collect();
+        let mut rows: Vec<&mut RowRef> =
+            rows.filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
+        // Batch by batch, so that the first are gone before the last are moved.
+        rows.sort_unstable_by_key(|row| (row.segment, row.row));
+        for part in rows.chunks_mut(MAX_BATCH_ROWS) {
+            let old: Vec<RowRef> = part.iter().map(|row| **row).collect();
+            let moved = self.rows(&old)?;
+            let segment = self.add(moved);
+            part.iter_mut().enumerate().for_each(|(at, row)| **row = segment.row(at));
+            old.into_iter().for_each(|row| self.release(row));
+        }
+        Ok(())
     }
 
     /// Columns `columns` of `rows`, in that order.
@@ -117,6 +167,17 @@ impl Segments {
     /// Bytes held, estimated.
     pub(super) fn size(&self) -> usize {
         self.bytes
+    }
+
+    /// Those of them that are of rows that nobody needs.
+    pub(super) fn spare(&self) -> usize {
+        let gone = self.held_rows - self.live_rows;
+        (self.bytes as u128 * gone as u128).checked_div(self.held_rows as u128).unwrap_or(0) as usize
+    }
+
+    /// Number of rows that are needed.
+    pub(super) fn live_rows(&self) -> usize {
+        self.live_rows
     }
 }
 

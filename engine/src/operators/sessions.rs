@@ -53,6 +53,9 @@ pub(super) struct Assigned {
 impl Assigned {
     /// Indexes of the rows that were taken, and the slot of each, after all merges.
     pub(super) fn resolve(&self) -> (Vec<u32>, Vec<u32>) {
+        if self.into.is_empty() {
+            return self.rows.iter().copied().unzip();
+        }
         let last = |mut slot: u32| {
             while let Some(into) = self.into.get(&slot) {
                 slot = *into;
@@ -129,9 +132,38 @@ impl Sessions {
         }
         self.forget(&earlier);
         held.extend_from_slice(&earlier);
+        self.open(session)
+    }
+
+    /// Opens `session`, and gives its slot.
+    pub(super) fn open(&mut self, session: Session) -> u32 {
+        if self.by_key.len() <= session.key as usize {
+            self.by_key.resize_with(session.key as usize + 1, Vec::new);
+        }
         let slot = self.add(session);
         self.by_key[session.key as usize].push(slot);
         slot
+    }
+
+    /// Drops the sessions of `key`, which are kept elsewhere, and gives their slots.
+    pub(super) fn drop_key(&mut self, key: u32) -> Vec<u32> {
+        let slots = self.by_key.get_mut(key as usize).map(std::mem::take).unwrap_or_default();
+        for slot in &slots {
+            self.slots[*slot as usize].open = false;
+            self.open -= 1;
+        }
+        self.free.extend_from_slice(&slots);
+        slots
+    }
+
+    /// The longest pause in a session, in milliseconds.
+    pub(super) fn gap(&self) -> i64 {
+        self.gap
+    }
+
+    /// Number of slots that are not in use.
+    pub(super) fn free_slots(&self) -> usize {
+        self.free.len()
     }
 
     fn is_past(&self, end: i64) -> bool {
@@ -149,6 +181,14 @@ impl Sessions {
             let session = slots[slot as usize].session;
             session.start <= time.saturating_add(self.gap) && time <= session.end
         };
+        if let [only] = self.by_key[key as usize][..]
+            && touches(&self.slots, only)
+        {
+            let session = &mut self.slots[only as usize].session;
+            (session.start, session.end) = (start.min(session.start), end.max(session.end));
+            assigned.rows.push((row, only));
+            return true;
+        }
         let slots = &self.slots;
         let first = self.by_key[key as usize].iter().copied().find(|slot| touches(slots, *slot));
         let Some(into) = first else {

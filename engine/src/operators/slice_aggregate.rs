@@ -1,5 +1,8 @@
 //! Tumbling, hopping and cumulating windows, and windows that the rows carry: state by slice.
 
+mod spilled;
+
+use self::spilled::{PARTS, PutDown, Spilled, gathered};
 use super::aggregates::{self, Accumulators, Aggregates};
 use super::local_time::LocalTime;
 use super::rows::{Gather, MAX_BATCH_ROWS, inserts_only, milliseconds};
@@ -9,12 +12,12 @@ use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::plan::{TimeAttribute, WindowAggregateNode, WindowInput};
-use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
+use crate::state::{KeyTable, Share, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::{Watermark, WindowSpec};
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A slice, or a window: `[start, end)` in wall time.
@@ -46,6 +49,8 @@ pub(super) struct SliceAggregate {
     scratch: Vec<u32>,
     context: Option<OpenContext>,
     saving: Saving,
+    /// What is held of the memory budget.
+    share: Option<Share>,
 }
 
 /// The snapshot at hand.
@@ -55,6 +60,16 @@ struct Saving {
     early: Vec<TableRows>,
     /// Slices that went before their turn.
     gone: Vec<(Bounds, Slice)>,
+    /// What slices had on disk at the barrier.
+    spilled: VecDeque<SavedDisk>,
+}
+
+/// What a slice had on disk at the barrier, part after part.
+struct SavedDisk {
+    table: &'static str,
+    bounds: Bounds,
+    rows: Vec<PutDown>,
+    next: usize,
 }
 
 /// State table of slices: start, end, keys, states. Slices whose windows have all been told are not deleted from
@@ -115,6 +130,10 @@ struct Slice {
     changed: GroupSet,
     /// Groups that the snapshot at hand still wants.
     unsaved: GroupSet,
+    /// What has gone to disk.
+    spilled: Option<Box<Spilled>>,
+    /// Bytes in memory, estimated, as of the last batch.
+    bytes: usize,
 }
 
 impl Slice {
@@ -210,6 +229,7 @@ impl SliceAggregate {
             scratch: Vec::new(),
             context: None,
             saving: Saving::default(),
+            share: None,
         })
     }
 
@@ -278,7 +298,12 @@ impl SliceAggregate {
             held.changed.extend(self.scratch.iter().copied());
         }
         aggregates::resize(&mut held.accumulators, held.table.slots());
-        self.aggregates.apply(&mut held.accumulators, rows, &self.scratch)
+        self.aggregates.apply(&mut held.accumulators, rows, &self.scratch)?;
+        held.bytes = held.size();
+        if let Some(spilled) = &mut held.spilled {
+            spilled.changed = true;
+        }
+        Ok(())
     }
 
     fn remove(&mut self, slice: Bounds) {
@@ -294,8 +319,29 @@ impl SliceAggregate {
         due.min_by_key(|(_, end)| *end)
     }
 
-    /// The next rows of the snapshot: slices that went, then those that are there.
+    /// The next rows of the snapshot: what was on disk, then what is in memory.
     fn save_part(&mut self) -> Result<Option<TableRows>> {
+        while let Some(saved) = self.saving.spilled.front_mut() {
+            let mut rows = TableRows::new(saved.table, 2, self.keys.len(), max_parallelism(&self.context));
+            let kind = spilled::Kind { table: &self.table, aggregates: &self.aggregates };
+            let whole = gathered(&saved.rows, saved.next, kind)?;
+            let groups: Vec<u32> = whole.table.groups().collect();
+            for groups in groups.chunks(MAX_BATCH_ROWS) {
+                whole.save(saved.bounds, groups, &mut rows)?;
+            }
+            saved.next += 1;
+            if saved.next == PARTS {
+                self.saving.spilled.pop_front();
+            }
+            if rows.len() > 0 {
+                return Ok(Some(rows));
+            }
+        }
+        self.save_part_in_memory()
+    }
+
+    /// The next rows of the snapshot: slices that went, then those that are there.
+    fn save_part_in_memory(&mut self) -> Result<Option<TableRows>> {
         let table = |name| TableRows::new(name, 2, self.keys.len(), max_parallelism(&self.context));
         let mut rows = table(SLICES);
         while let Some((bounds, slice)) = self.saving.gone.last_mut() {
@@ -345,8 +391,9 @@ impl SliceAggregate {
             known.table.intern(keys, part.num_rows(), &mut self.scratch)?;
             aggregates::resize(&mut known.accumulators, known.table.slots());
             aggregates::replace(&mut known.accumulators, states, &self.scratch)?;
+            known.bytes = known.size();
         }
-        Ok(())
+        self.make_room(true)
     }
 
     /// Tells the windows that are due.
@@ -360,18 +407,20 @@ impl SliceAggregate {
             self.open.pop_first();
             self.tell((start, end), now_ms, &mut gather)?;
         }
-        gather.flush()
+        gather.flush()?;
+        self.make_room(false)
     }
 
     fn tell(&mut self, window: Bounds, now_ms: i64, gather: &mut Gather<'_>) -> Result<()> {
         let next = self.assign.next_window(window);
         if let Some(WindowSpec::Cumulate { .. }) = self.assign.window() {
             // Slices are about to be put together, and the snapshot wants them as they were.
-            while let Some(rows) = self.save_part()? {
+            while let Some(rows) = self.save_part_in_memory()? {
                 self.saving.early.push(rows);
             }
-            let whole = self.cumulate(window)?;
-            self.emit(window, &whole, now_ms, gather)?;
+            let mut whole = self.cumulate(window)?;
+            whole.bytes = whole.size();
+            self.emit_whole(window, &[&whole], now_ms, gather)?;
             if let Some((start, end)) = next {
                 self.cumulated.insert(window.0, whole);
                 self.open.insert((end, start));
@@ -382,15 +431,7 @@ impl SliceAggregate {
             Assign::Attached { .. } => self.slices.range(window..=window).map(|(_, s)| s).collect(),
             _ => self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)).map(|(_, s)| s).collect(),
         };
-        match slices[..] {
-            [] => {}
-            [only] => self.emit(window, only, now_ms, gather)?,
-            _ => {
-                let mut whole = empty(&self.table, &self.aggregates)?;
-                whole.merge(&slices)?;
-                self.emit(window, &whole, now_ms, gather)?;
-            }
-        }
+        self.emit_whole(window, &slices, now_ms, gather)?;
         if let Assign::Attached { .. } = self.assign {
             self.remove(window);
             return Ok(());
@@ -413,14 +454,58 @@ impl SliceAggregate {
         loop {
             let next = self.slices.range((window.0, i64::MIN)..(window.1, i64::MIN)).next().map(|(s, _)| *s);
             let Some(slice) = next.and_then(|s| self.slices.remove(&s)) else { break };
-            match &mut whole {
-                None => whole = Some(slice),
-                Some(whole) => whole.merge(&[&slice])?,
+            match (&mut whole, &self.share) {
+                (None, _) => whole = Some(slice),
+                (Some(whole), Some(share)) if whole.spilled.is_some() || slice.spilled.is_some() => {
+                    let mut slice = slice;
+                    whole.spill(self.kind(), share, false)?;
+                    slice.spill(self.kind(), share, false)?;
+                    whole.absorb(slice);
+                }
+                (Some(whole), _) => whole.merge(&[&slice])?,
             }
         }
         match whole {
             Some(whole) => Ok(whole),
             None => empty(&self.table, &self.aggregates),
+        }
+    }
+
+    /// Tells what `slices`, which are in the order of time, hold together.
+    fn emit_whole(
+        &self,
+        window: Bounds,
+        slices: &[&Slice],
+        now_ms: i64,
+        gather: &mut Gather<'_>,
+    ) -> Result<()> {
+        if slices.iter().any(|s| s.spilled.is_some()) {
+            for part in 0..PARTS {
+                let parts: Vec<Slice> =
+                    slices.iter().map(|s| s.part(part, self.kind())).collect::<Result<_>>()?;
+                let parts: Vec<&Slice> = parts.iter().collect();
+                self.emit_merged(window, &parts, now_ms, gather)?;
+            }
+            return Ok(());
+        }
+        self.emit_merged(window, slices, now_ms, gather)
+    }
+
+    fn emit_merged(
+        &self,
+        window: Bounds,
+        slices: &[&Slice],
+        now_ms: i64,
+        gather: &mut Gather<'_>,
+    ) -> Result<()> {
+        match slices {
+            [] => Ok(()),
+            [only] => self.emit(window, only, now_ms, gather),
+            _ => {
+                let mut whole = empty(&self.table, &self.aggregates)?;
+                whole.merge(slices)?;
+                self.emit(window, &whole, now_ms, gather)
+            }
         }
     }
 
@@ -447,6 +532,8 @@ fn empty(table: &KeyTable, aggregates: &Aggregates) -> Result<Slice> {
         accumulators: aggregates.make()?,
         changed: GroupSet::default(),
         unsaved: GroupSet::default(),
+        spilled: None,
+        bytes: 0,
     })
 }
 
@@ -516,6 +603,7 @@ fn by_slice(runs: &[Run], rows: &ChangeBatch) -> Result<Vec<(Bounds, ChangeBatch
 impl Operator for SliceAggregate {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }
 
@@ -525,7 +613,7 @@ impl Operator for SliceAggregate {
             self.take_back(&rows, &told)?;
         }
         self.progress = told.last();
-        Ok(())
+        self.end_restore()
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
@@ -538,7 +626,25 @@ impl Operator for SliceAggregate {
         write_progress(out, context, self.progress)?;
         self.saving = Saving::default();
         let kind = out.kind();
-        self.slices.values_mut().chain(self.cumulated.values_mut()).for_each(|slice| slice.mark(kind));
+        let made_of = spilled::Kind { table: &self.table, aggregates: &self.aggregates };
+        let slices = self.slices.iter_mut().map(|(bounds, slice)| (SLICES, *bounds, slice));
+        let cumulated = self.cumulated.iter_mut().map(|(at, slice)| (CUMULATED, (*at, *at), slice));
+        for (table, bounds, slice) in slices.chain(cumulated) {
+            let has_changed = slice.spilled.as_ref().map(|s| s.changed || kind == SnapshotKind::Full);
+            match (has_changed, &self.share) {
+                (Some(true), Some(share)) => {
+                    // What it holds at the barrier is then what it has on disk now.
+                    slice.spill(made_of, share, false)?;
+                    if let Some(spilled) = &mut slice.spilled {
+                        spilled.changed = false;
+                        let rows = spilled.rows.clone();
+                        self.saving.spilled.push_back(SavedDisk { table, bounds, rows, next: 0 });
+                    }
+                }
+                (Some(_), _) => {}
+                (None, _) => slice.mark(kind),
+            }
+        }
         self.continue_snapshot(out)
     }
 
@@ -577,7 +683,7 @@ impl Operator for SliceAggregate {
         for (slice, part) in by_slice(&runs, &input)? {
             self.fold(slice, &part)?;
         }
-        Ok(())
+        self.make_room(false)
     }
 
     fn on_watermark(

@@ -118,17 +118,24 @@ impl TableRows {
 
     /// Gives what was gathered to `out`.
     pub(super) fn give(&mut self, out: &mut StateWriter) -> Result<()> {
+        if let Some(rows) = self.finish()? {
+            out.rows(rows);
+        }
+        Ok(())
+    }
+
+    /// What was gathered.
+    pub(super) fn finish(&mut self) -> Result<Option<StateRows>> {
         self.rows = 0;
         let parts = std::mem::take(&mut self.parts);
-        let Some(first) = parts.first() else { return Ok(()) };
+        let Some(first) = parts.first() else { return Ok(None) };
         let column = |i: usize| {
             let arrays: Vec<&dyn Array> = parts.iter().map(|p| p[i].as_ref()).collect();
             Ok(if let [only] = &parts[..] { Arc::clone(&only[i]) } else { concat(&arrays)? })
         };
         let columns = (0..first.len()).map(column).collect::<Result<Vec<_>>>()?;
         let keys = self.bounds..self.bounds + self.keys;
-        out.rows(state_rows(self.table, columns, keys, self.bounds, self.max_parallelism)?);
-        Ok(())
+        state_rows(self.table, columns, keys, self.bounds, self.max_parallelism).map(Some)
     }
 }
 

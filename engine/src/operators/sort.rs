@@ -3,16 +3,17 @@
 use super::kept_rows::{self, KeptRows};
 use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
 use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::sorted_runs::{SavedRows, Sorted, SortedRuns};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{SortNode, TimeAttribute};
-use crate::state::{SnapshotProgress, StateReader, StateWriter};
+use crate::state::{Share, SnapshotProgress, StateReader, StateWriter};
 use crate::time::Watermark;
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 const ROWS: &str = "rows";
@@ -21,7 +22,8 @@ const PROGRESS: &str = "progress";
 
 /// Keeps rows until nothing can come before them. By event time these are the rows up to the watermark; a row at or
 /// before the last one that was emitted is late, dropped and counted. By processing time rows of one millisecond are
-/// put in order; otherwise all rows wait for the end, and those that were taken back by then do not come.
+/// put in order; otherwise all rows wait for the end, and those that were taken back by then do not come. What has no
+/// room in memory waits on disk, in order.
 pub struct Sort {
     node: SortNode,
     input: SchemaRef,
@@ -29,7 +31,12 @@ pub struct Sort {
     rows: RowCodec,
     sort: SortCodec,
     /// By event time (or time of arrival), then sort key and sequence.
-    waiting: BTreeMap<(i64, Box<[u8]>), RowBytes>,
+    waiting: Sorted,
+    runs: SortedRuns,
+    /// What is held of the memory budget.
+    share: Option<Share>,
+    /// What the snapshot at hand still wants.
+    saving: VecDeque<SavedRows>,
     sequence: u64,
     /// Event time of the last row emitted.
     emitted: i64,
@@ -56,7 +63,10 @@ impl Sort {
         Ok(Self {
             rows: RowCodec::of_schema(&input)?,
             sort: SortCodec::new(order, &input)?,
-            waiting: BTreeMap::new(),
+            waiting: Sorted::new(),
+            runs: SortedRuns::default(),
+            share: None,
+            saving: VecDeque::new(),
             sequence: 0,
             emitted: i64::MIN,
             skipped: 0,
@@ -109,18 +119,61 @@ impl Sort {
                 self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
             }
         }
+        self.make_room()
+    }
+
+    /// Tells the budget what is held, and moves all rows that wait to disk where that is too much.
+    fn make_room(&mut self) -> Result<()> {
+        let Some(share) = &mut self.share else { return Ok(()) };
+        let over = share.hold(self.bytes);
+        // The first rows of all are no more than are wanted.
+        let few = self.node.time.is_none() && self.node.fetch.is_some();
+        if over == 0 || few || self.waiting.is_empty() {
+            return Ok(());
+        }
+        let rows: usize = self.waiting.iter().map(|((_, key), row)| key.len() + row.len() + 48).sum();
+        self.runs.put_down(&mut self.waiting, share)?;
+        self.bytes = self.bytes.saturating_sub(rows);
+        share.hold(self.bytes);
+        Ok(())
+    }
+
+    /// The first of all rows that wait, if its time is not after `until`.
+    fn next(&mut self, until: i64) -> Result<Option<((i64, Box<[u8]>), RowBytes)>> {
+        if !self.runs.is_empty() {
+            let after = (until.saturating_add(1), Box::default());
+            let first = self.waiting.first_key_value().map_or(&after, |(place, _)| place.min(&after));
+            let first = (first.0, first.1.as_ref());
+            // At the end of time nothing comes after.
+            let first = Some(first).filter(|_| until < i64::MAX || !self.waiting.is_empty());
+            if let Some(row) = self.runs.pop_before(first)? {
+                return Ok(Some(row));
+            }
+        }
+        let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= until) else {
+            return Ok(None);
+        };
+        let ((time, key), row) = first.remove_entry();
+        self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
+        Ok(Some(((time, key), row)))
+    }
+
+    /// Rows as rows of the state table: their keys, which end with the sequence, and their bytes.
+    fn save(&self, keys: &BinaryArray, rows: &BinaryArray, out: &mut StateWriter) -> Result<()> {
+        let schema = kept_rows::schema(&self.input, &[SEQUENCE]);
+        let mut columns = self.rows.decode((0..rows.len()).map(|row| rows.value(row)))?;
+        let sequence = |k: &[u8]| k.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b) as i64);
+        let sequences = (0..keys.len()).map(|row| sequence(keys.value(row)));
+        columns.push(Arc::new(Int64Array::from_iter_values(sequences)));
+        let records = kept_rows::records(&schema, &columns, rows.len())?;
+        out.rows(self.kept.state_rows(ROWS, records, &[])?);
         Ok(())
     }
 
     /// Emits rows up to `time`.
     fn emit_until(&mut self, time: i64, out: &mut dyn Collector) -> Result<()> {
         let mut changes = RowChanges::default();
-        while let Some(first) = self.waiting.first_entry() {
-            if first.key().0 > time {
-                break;
-            }
-            let ((time, key), row) = first.remove_entry();
-            self.bytes = self.bytes.saturating_sub(key.len() + row.len() + 48);
+        while let Some(((time, _), row)) = self.next(time)? {
             self.emitted = self.emitted.max(time);
             if let Some(times) = self.taken_back.get_mut(&row)
                 && *times > 0
@@ -153,6 +206,7 @@ impl Sort {
 impl Operator for Sort {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         self.kept.open(context);
+        self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }
 
@@ -193,7 +247,10 @@ impl Operator for Sort {
 
     fn next_timer_ms(&self) -> Option<i64> {
         match self.node.time {
-            Some(TimeAttribute::Proctime) => self.waiting.keys().next().map(|(time, _)| time + 1),
+            Some(TimeAttribute::Proctime) => {
+                let waiting = self.waiting.keys().next().map(|(time, _)| *time);
+                waiting.into_iter().chain(self.runs.first_time()).min().map(|time| time + 1)
+            }
             _ => None,
         }
     }
@@ -228,16 +285,23 @@ impl Operator for Sort {
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
         out.full();
         out.value(PROGRESS, format!("[{},{},{}]", self.emitted, self.skipped, self.taken));
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE]);
+        self.saving.clear();
         let all: Vec<(&Box<[u8]>, &RowBytes)> = self.waiting.iter().map(|((_, k), r)| (k, r)).collect();
         for part in all.chunks(MAX_BATCH_ROWS) {
-            let mut columns = self.rows.decode(part.iter().map(|(_, r)| r.as_ref()))?;
-            let sequence = |k: &[u8]| k.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b) as i64);
-            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(k, _)| sequence(k)))));
-            let records = kept_rows::records(&schema, &columns, part.len())?;
-            out.rows(self.kept.state_rows(ROWS, records, &[])?);
+            let keys = BinaryArray::from_iter_values(part.iter().map(|(key, _)| key));
+            let rows = BinaryArray::from_iter_values(part.iter().map(|(_, row)| row));
+            self.saving.push_back(SavedRows::Memory(Box::new((keys, rows))));
         }
-        Ok(SnapshotProgress::Done)
+        self.saving.extend(self.runs.saved());
+        self.continue_snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        if let Some(part) = self.saving.pop_front() {
+            let (keys, rows) = part.read()?;
+            self.save(&keys, &rows, out)?;
+        }
+        Ok(if self.saving.is_empty() { SnapshotProgress::Done } else { SnapshotProgress::More })
     }
 
     fn status(&self) -> OperatorStatus {

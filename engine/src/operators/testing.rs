@@ -165,8 +165,12 @@ impl Step {
 
 impl Harness {
     pub(super) fn new(operator: impl Operator + 'static, inputs: &[SchemaRef]) -> Self {
+        Self::boxed(Box::new(operator), inputs)
+    }
+
+    pub(super) fn boxed(operator: Box<dyn Operator>, inputs: &[SchemaRef]) -> Self {
         Self {
-            operator: Box::new(operator),
+            operator,
             inputs: inputs.to_vec(),
             context: OperatorContext { now_ms: 0, watermark: Watermark::MIN },
             emitted: Emitted::default(),
@@ -309,6 +313,7 @@ pub(super) fn calls(text: &str, output: &SchemaRef, first: usize) -> Vec<Aggrega
             filter: filter.trim().strip_prefix("filter ").map(|f| f.parse().unwrap()),
             data_type: output.field(first + i).data_type().clone(),
             name: output.field(first + i).name().clone(),
+            monotone: false,
         }
     };
     text.split(',').filter(|c| !c.trim().is_empty()).enumerate().map(call).collect()

@@ -1,18 +1,17 @@
 //! The last row of each key of a sink, out of changes that have another key.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_groups::{Bytes, KeptGroup, KeptGroups, KeptTable, NUMBERS, key_types, put_back, put_bytes};
 use super::row_codec::{RowBytes, RowChanges, RowCodec};
-use super::rows::MAX_BATCH_ROWS;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::UpsertMaterializeNode;
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
-const ROWS: &str = "rows";
+/// Name of the number of a row in its key, in checkpoints.
 const NUMBER: &str = "$number";
 
 /// Keeps all rows of each key of the sink in the order in which they came. The last one is what the sink shall hold:
@@ -26,13 +25,9 @@ pub struct UpsertMaterialize {
     output: SchemaRef,
     rows: RowCodec,
     identity: RowCodec,
-    table: KeyTable,
-    kept: Vec<Vec<Kept>>,
-    touched_ms: Vec<i64>,
+    store: GroupStore<KeptGroups<Rows>>,
     groups: Vec<u32>,
     changes: RowChanges,
-    bytes: usize,
-    common: KeptRows,
 }
 
 #[derive(Debug, Clone)]
@@ -42,12 +37,50 @@ struct Kept {
     row: RowBytes,
 }
 
+impl Kept {
+    fn size(&self) -> usize {
+        self.identity.len() + self.row.len() + size_of::<Self>() + 16
+    }
+}
+
+/// The rows of a key.
+#[derive(Default)]
+struct Rows(Vec<Kept>);
+
+impl KeptGroup for Rows {
+    const MANY: bool = true;
+
+    fn size(&self) -> usize {
+        self.0.iter().map(Kept::size).sum()
+    }
+
+    fn write(&self, into: &mut Vec<u8>) {
+        for kept in &self.0 {
+            put_bytes(into, &kept.identity);
+            put_bytes(into, &kept.row);
+        }
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Option<Self> {
+        let mut rows = Vec::new();
+        while !from.0.is_empty() {
+            rows.push(Kept { identity: from.bytes()?.into(), row: Arc::from(from.bytes()?) });
+        }
+        Some(Self(rows))
+    }
+
+    fn rows<'a>(&'a self, found: &mut dyn FnMut(&'a [u8], [Option<i64>; NUMBERS])) {
+        self.0.iter().zip(0..).for_each(|(kept, number)| found(&kept.row, [Some(number), None]));
+    }
+}
+
 impl UpsertMaterialize {
     /// `output` has the columns of `input`.
     ///
     /// Errors: a column of a type that cannot be kept.
     pub fn new(node: &UpsertMaterializeNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let types: Vec<_> = node.keys.iter().map(|c| input.field(*c).data_type().clone()).collect();
+        let types = key_types(&input, &node.keys);
+        let table = KeptTable::new(&input, &node.keys, &[NUMBER])?;
         let upsert_key = match node.upsert_key.is_empty() {
             true => (0..input.fields().len()).collect(),
             false => node.upsert_key.clone(),
@@ -58,24 +91,12 @@ impl UpsertMaterialize {
             upsert_key,
             rows: RowCodec::of_schema(&input)?,
             identity,
-            table: KeyTable::new(&types)?,
-            kept: Vec::new(),
-            touched_ms: Vec::new(),
+            store: GroupStore::new(table.name, &types, KeptGroups::new(table))?,
             groups: Vec::new(),
             changes: RowChanges::default(),
-            bytes: 0,
-            common: KeptRows::default(),
             input,
             output,
         })
-    }
-
-    fn intern(&mut self, records: &RecordBatch) -> Result<()> {
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
-        self.kept.resize(self.table.slots(), Vec::new());
-        self.touched_ms.resize(self.table.slots(), 0);
-        Ok(())
     }
 
     fn identities(&self, records: &RecordBatch) -> Result<arrow::row::Rows> {
@@ -86,7 +107,8 @@ impl UpsertMaterialize {
 
 impl Operator for UpsertMaterialize {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.common.open(context);
+        self.store.payload_mut().open(context);
+        self.store.open(context.store());
         Ok(())
     }
 
@@ -101,17 +123,13 @@ impl Operator for UpsertMaterialize {
         if records.num_rows() == 0 {
             return Ok(());
         }
-        self.intern(records)?;
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|c| Arc::clone(records.column(*c))).collect();
+        self.store.touch(&keys, records.num_rows(), context.now_ms, &mut self.groups)?;
         let encoded = self.rows.encode(records.columns())?;
         let identities = self.identities(records)?;
-        let mut gone: Vec<u32> = Vec::new();
         for (row, group) in self.groups.iter().enumerate() {
-            let kept = &mut self.kept[*group as usize];
-            let touched = &mut self.touched_ms[*group as usize];
-            if self.common.expired(*touched, context.now_ms) {
-                kept.clear();
-            }
-            *touched = context.now_ms;
+            let all = self.store.payload_mut();
+            let kept = &mut all.groups[*group as usize].0;
             let identity = identities.row(row).data();
             let known = kept.iter().position(|k| k.identity.as_ref() == identity);
             let bytes: RowBytes = Arc::from(encoded.row(row).data());
@@ -119,30 +137,31 @@ impl Operator for UpsertMaterialize {
                 let by_key = self.upsert_key.len() < self.input.fields().len();
                 let kind = if kept.is_empty() { RowKind::Insert } else { RowKind::UpdateAfter };
                 self.changes.push(kind, &bytes, 0);
-                self.bytes += bytes.len() + identity.len();
                 let new = Kept { identity: identity.into(), row: bytes };
+                let mut grown = new.size() as isize;
                 match known.filter(|_| by_key).and_then(|at| kept.get_mut(at)) {
-                    Some(old) => *old = new,
+                    Some(old) => grown -= std::mem::replace(old, new).size() as isize,
                     None => kept.push(new),
                 }
+                all.grew(grown);
                 continue;
             }
             // A row that is not there was too old, or never came.
             let Some(at) = known else { continue };
             let was_last = at + 1 == kept.len();
             let removed = kept.remove(at);
-            self.bytes = self.bytes.saturating_sub(removed.row.len() + removed.identity.len());
             match kept.last() {
-                None => {
-                    self.changes.push(RowKind::Delete, &bytes, 0);
-                    gone.push(*group);
-                }
+                None => self.changes.push(RowKind::Delete, &bytes, 0),
                 Some(last) if was_last => self.changes.push(RowKind::UpdateAfter, &last.row, 0),
                 Some(_) => {}
             }
+            all.grew(-(removed.size() as isize));
         }
-        gone.retain(|g| self.kept[*g as usize].is_empty());
-        self.table.remove(gone);
+        let kept = &self.store.payload().groups;
+        let empty: Vec<u32> =
+            self.groups.iter().copied().filter(|g| kept[*g as usize].0.is_empty()).collect();
+        self.store.remove(empty)?;
+        self.store.settle(context.now_ms)?;
         match self.changes.take(&self.rows, &self.output, false)? {
             Some(changes) => out.emit(changes),
             None => Ok(()),
@@ -150,49 +169,32 @@ impl Operator for UpsertMaterialize {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let width = self.input.fields().len();
-        let mut all: Vec<(u32, i64, Kept)> = Vec::new();
         while let Some(part) = state.next_rows()? {
-            let columns = kept_rows::columns(&part, ROWS, width + 1)?;
-            let schema = kept_rows::schema(&self.input, &[]);
-            let records = kept_rows::records(&schema, &columns[..width], part.rows.num_rows())?;
-            let numbers = columns[width].as_primitive::<Int64Type>();
-            self.intern(&records)?;
-            let encoded = self.rows.encode(records.columns())?;
-            let identities = self.identities(&records)?;
-            for (row, group) in self.groups.iter().enumerate() {
+            let Some(back) = put_back(&mut self.store, &part)? else { continue };
+            let encoded = self.rows.encode(back.records.columns())?;
+            let identities = self.identities(&back.records)?;
+            for (row, group) in back.groups.iter().enumerate() {
+                let all = self.store.payload_mut();
                 let row_bytes: RowBytes = Arc::from(encoded.row(row).data());
-                self.bytes += row_bytes.len();
                 let kept = Kept { identity: identities.row(row).data().into(), row: row_bytes };
-                all.push((*group, numbers.value(row), kept));
+                all.grew(kept.size() as isize);
+                // They come in the order of their numbers.
+                all.groups[*group as usize].0.push(kept);
             }
-        }
-        all.sort_by_key(|(_, number, _)| *number);
-        for (group, _, kept) in all {
-            self.touched_ms[group as usize] = self.common.opened_ms();
-            self.kept[group as usize].push(kept);
+            self.store.settle_put_back(&[])?;
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        let schema = kept_rows::schema(&self.input, &[NUMBER]);
-        let all: Vec<(&RowBytes, i64)> = self
-            .table
-            .groups()
-            .flat_map(|g| self.kept[g as usize].iter().zip(0i64..).map(|(k, n)| (&k.row, n)))
-            .collect();
-        for part in all.chunks(MAX_BATCH_ROWS) {
-            let mut columns = self.rows.decode(part.iter().map(|(r, _)| r.as_ref()))?;
-            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, n)| *n))));
-            let records = kept_rows::records(&schema, &columns, part.len())?;
-            out.rows(self.common.state_rows(ROWS, records, &self.keys)?);
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn status(&self) -> OperatorStatus {
-        OperatorStatus { state_bytes: (self.bytes + self.table.size()) as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

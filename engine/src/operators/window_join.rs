@@ -8,7 +8,10 @@ use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::plan::{JoinType, WindowJoinNode};
-use crate::state::{KeyTable, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
+use crate::state::{
+    KeyTable, Piece, RunFile, Share, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter,
+    key_group,
+};
 use crate::time::Watermark;
 use arrow::array::{
     Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
@@ -21,8 +24,13 @@ use std::sync::Arc;
 /// No row: the end of a chain.
 const NONE: u32 = u32::MAX;
 
+/// Parts that the keys of a window on disk are cut into: one of them has to fit into memory. A prime, so that the keys of
+/// one task are in all of them.
+const PARTS: usize = if cfg!(test) { 3 } else { 61 };
+
 /// Keeps the rows of both inputs by the end of their window, and joins those of a window when the watermark
-/// comes to its end - 1 ms. Rows of windows that have been joined are late: dropped and counted.
+/// comes to its end - 1 ms. Rows of windows that have been joined are late: dropped and counted. Windows that have no
+/// room in memory go to disk, cut by the hash of their keys, and are joined part by part.
 pub struct WindowJoin {
     inputs: [Input; 2],
     key_types: Vec<DataType>,
@@ -39,7 +47,24 @@ pub struct WindowJoin {
     bytes: usize,
     context: Option<OpenContext>,
     /// What the snapshot at hand still wants: input and rows.
-    unsaved: VecDeque<(usize, RecordBatch)>,
+    unsaved: VecDeque<(usize, Rows)>,
+    /// What is held of the memory budget.
+    share: Option<Share>,
+}
+
+/// Rows in memory, or on disk.
+enum Rows {
+    Batch(RecordBatch),
+    Piece(Piece),
+}
+
+impl Rows {
+    fn read(self) -> Result<RecordBatch> {
+        match self {
+            Self::Batch(batch) => Ok(batch),
+            Self::Piece(piece) => piece.read(),
+        }
+    }
 }
 
 /// Names of the state tables: the rows of each input, as they came. Rows of windows that have been joined are not
@@ -51,6 +76,63 @@ struct Window {
     rows: [Vec<RecordBatch>; 2],
     /// How many of them earlier snapshots hold.
     saved: [usize; 2],
+    /// What has gone to disk.
+    file: Option<RunFile>,
+    spilled: Vec<Spilled>,
+    /// Bytes of the rows in memory.
+    bytes: usize,
+}
+
+struct Spilled {
+    input: usize,
+    part: usize,
+    /// Whether an earlier snapshot holds it.
+    saved: bool,
+    piece: Piece,
+}
+
+impl Window {
+    fn add(&mut self, input: usize, rows: RecordBatch) -> usize {
+        let bytes = rows.get_array_memory_size();
+        self.bytes += bytes;
+        self.rows[input].push(rows);
+        bytes
+    }
+
+    /// Moves the rows in memory to disk.
+    fn spill(&mut self, inputs: &[Input; 2], share: &Share) -> Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(share.run_file()?),
+        };
+        for (input, rows) in self.rows.iter_mut().enumerate() {
+            let rows = std::mem::take(rows);
+            let (old, new) = rows.split_at(std::mem::take(&mut self.saved[input]));
+            for (rows, saved) in [(old, true), (new, false)] {
+                if rows.is_empty() {
+                    continue;
+                }
+                let all = concat_batches(&inputs[input].schema, rows)?;
+                let mut parts: Vec<Vec<u32>> = vec![Vec::new(); PARTS];
+                let keys = inputs[input].keys(&all);
+                let mut of = vec![0; all.num_rows()];
+                if !keys.is_empty() {
+                    key_group::key_groups(&keys, PARTS, &mut of)?;
+                }
+                of.iter().zip(0..).for_each(|(part, row)| parts[*part as usize].push(row));
+                let parts = parts.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
+                let (parts, rows): (Vec<usize>, Vec<Vec<u32>>) = parts.unzip();
+                let batches = rows
+                    .into_iter()
+                    .map(|rows| Ok(take_record_batch(&all, &UInt32Array::from(rows))?))
+                    .collect::<Result<Vec<_>>>()?;
+                let pieces = parts.into_iter().zip(file.append(&batches)?);
+                self.spilled.extend(pieces.map(|(part, piece)| Spilled { input, part, saved, piece }));
+            }
+        }
+        self.bytes = 0;
+        Ok(())
+    }
 }
 
 struct Input {
@@ -95,11 +177,48 @@ impl WindowJoin {
             bytes: 0,
             context: None,
             unsaved: VecDeque::new(),
+            share: None,
         })
     }
 
-    fn join(&self, window: &Window, out: &mut dyn Collector) -> Result<()> {
-        let [left, right] = &window.rows;
+    /// Joins the rows of a window that is due.
+    fn join_window(&self, mut window: Window, out: &mut dyn Collector) -> Result<()> {
+        let Some(share) = self.share.as_ref().filter(|_| window.file.is_some()) else {
+            return self.join(&window.rows, out);
+        };
+        window.spill(&self.inputs, share)?;
+        for part in 0..PARTS {
+            let mut rows = [Vec::new(), Vec::new()];
+            for spilled in window.spilled.iter().filter(|s| s.part == part) {
+                let records = spilled.piece.read()?;
+                // As they were before they were written: with the schema of the input.
+                let columns = records.columns().to_vec();
+                let schema = self.inputs[spilled.input].schema.clone();
+                let options = RecordBatchOptions::new().with_row_count(Some(records.num_rows()));
+                rows[spilled.input].push(RecordBatch::try_new_with_options(schema, columns, &options)?);
+            }
+            self.join(&rows, out)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the budget what is held, and moves the largest windows to disk where that is too much.
+    fn make_room(&mut self) -> Result<()> {
+        let Some(share) = &mut self.share else { return Ok(()) };
+        let mut over = share.hold(self.bytes);
+        while over > 0
+            && let Some(window) = self.windows.values_mut().max_by_key(|w| w.bytes).filter(|w| w.bytes > 0)
+        {
+            let freed = window.bytes;
+            window.spill(&self.inputs, share)?;
+            self.bytes = self.bytes.saturating_sub(freed);
+            share.hold(self.bytes);
+            over = over.saturating_sub(freed);
+        }
+        Ok(())
+    }
+
+    fn join(&self, [left, right]: &[Vec<RecordBatch>; 2], out: &mut dyn Collector) -> Result<()> {
         let (left_outer, right_outer) = self.join_type.outer(0);
         let tells_left = left_outer || self.join_type == JoinType::Anti;
         if (left.is_empty() && !right_outer) || (right.is_empty() && !tells_left) {
@@ -273,19 +392,19 @@ impl WindowJoin {
         let records = RecordBatch::try_new_with_options(schema, rows.rows.columns().to_vec(), &options)?;
         for (end, rows) in self.inputs[input].by_window(&records)? {
             if let Some(end) = end.filter(|end| self.local.passed(end - 1) > progress) {
-                self.bytes += rows.get_array_memory_size();
                 let window = self.windows.entry(end).or_default();
-                window.rows[input].push(rows);
+                self.bytes += window.add(input, rows);
                 window.saved[input] = window.rows[input].len();
             }
         }
-        Ok(())
+        self.make_room()
     }
 }
 
 impl Operator for WindowJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }
 
@@ -306,8 +425,14 @@ impl Operator for WindowJoin {
         for window in self.windows.values_mut() {
             for (input, rows) in window.rows.iter().enumerate() {
                 let saved = if out.kind() == SnapshotKind::Full { 0 } else { window.saved[input] };
-                self.unsaved.extend(rows[saved..].iter().map(|batch| (input, batch.clone())));
+                self.unsaved.extend(rows[saved..].iter().map(|batch| (input, Rows::Batch(batch.clone()))));
                 window.saved[input] = rows.len();
+            }
+            for spilled in &mut window.spilled {
+                if out.kind() == SnapshotKind::Full || !spilled.saved {
+                    self.unsaved.push_back((spilled.input, Rows::Piece(spilled.piece.clone())));
+                }
+                spilled.saved = true;
             }
         }
         self.continue_snapshot(out)
@@ -320,6 +445,7 @@ impl Operator for WindowJoin {
         while rows < PART_ROWS
             && let Some((input, batch)) = self.unsaved.pop_front()
         {
+            let batch = batch.read()?;
             rows += batch.num_rows();
             parts[input].push(batch);
         }
@@ -351,13 +477,10 @@ impl Operator for WindowJoin {
                 Some(end) if self.local.passed(end - 1) <= self.progress => {
                     self.late_rows += rows.num_rows() as u64
                 }
-                Some(end) => {
-                    self.bytes += rows.get_array_memory_size();
-                    self.windows.entry(end).or_default().rows[input].push(rows);
-                }
+                Some(end) => self.bytes += self.windows.entry(end).or_default().add(input, rows),
             }
         }
-        Ok(())
+        self.make_room()
     }
 
     fn on_watermark(
@@ -372,11 +495,10 @@ impl Operator for WindowJoin {
                 break;
             }
             let window = window.remove();
-            let held = window.rows.iter().flatten().map(RecordBatch::get_array_memory_size).sum();
-            self.bytes = self.bytes.saturating_sub(held);
-            self.join(&window, out)?;
+            self.bytes = self.bytes.saturating_sub(window.bytes);
+            self.join_window(window, out)?;
         }
-        Ok(())
+        self.make_room()
     }
 
     fn status(&self) -> OperatorStatus {

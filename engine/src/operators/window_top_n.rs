@@ -8,7 +8,7 @@ use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::WindowTopNNode;
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{KeyTable, Share, SnapshotProgress, StateReader, StateWriter};
 use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -37,6 +37,8 @@ pub struct WindowTopN {
     null_time_rows: u64,
     bytes: usize,
     kept: KeptRows,
+    /// What is held of the memory budget: other operators make room for it.
+    share: Option<Share>,
 }
 
 struct Window {
@@ -63,10 +65,17 @@ impl WindowTopN {
             null_time_rows: 0,
             bytes: 0,
             kept: KeptRows::default(),
+            share: None,
             node: node.clone(),
             input,
             output,
         })
+    }
+
+    fn hold(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.hold(self.bytes);
+        }
     }
 
     /// Takes rows in; `sequences` are theirs, or new ones are given.
@@ -160,6 +169,7 @@ impl WindowTopN {
 impl Operator for WindowTopN {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
         self.kept.open(context);
+        self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }
 
@@ -172,7 +182,9 @@ impl Operator for WindowTopN {
     ) -> Result<()> {
         inserts_only(&batch, "A window Top-N")?;
         self.progress = self.progress.max(context.watermark.0);
-        self.add(batch.records(), None)
+        self.add(batch.records(), None)?;
+        self.hold();
+        Ok(())
     }
 
     fn on_watermark(
@@ -189,6 +201,7 @@ impl Operator for WindowTopN {
             let window = window.remove();
             self.fire(&window, out)?;
         }
+        self.hold();
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! `StreamPlan`: the graph of operators, with all that the runtime needs to build them.
 
 use super::ordered::{DeduplicateNode, OverNode, SortNode, TopNNode, WindowTopNNode};
+use super::pattern::MatchRecognizeNode;
 use super::{ChangelogMode, Partitioning};
-use crate::connector::{Sink, Source};
+use crate::connector::{Lookup, Sink, Source};
 use crate::time::WindowSpec;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -81,6 +82,8 @@ pub enum NodeKind {
     IntervalJoin(IntervalJoinNode),
     /// Joins rows with versions of a table. Two inputs.
     TemporalJoin(TemporalJoinNode),
+    /// Joins rows with those that a connector finds for them. One input.
+    LookupJoin(LookupJoinNode),
     /// Rows beside the elements of a value.
     Unnest(UnnestNode),
     /// `LIMIT`/`OFFSET`: the first rows that come. Parallelism 1.
@@ -95,6 +98,8 @@ pub enum NodeKind {
     Sort(SortNode),
     /// Functions over the neighbours of each row (OVER).
     Over(OverNode),
+    /// Rows that follow each other as a pattern says (MATCH_RECOGNIZE).
+    MatchRecognize(MatchRecognizeNode),
     /// Updates by key to a changelog with whole rows.
     ChangelogNormalize(ChangelogNormalizeNode),
     /// Leaves `-U` out, or makes it `-D`, for who goes by key.
@@ -255,6 +260,9 @@ pub struct AggregateCall {
     pub data_type: arrow::datatypes::DataType,
     /// Name of the output column.
     pub name: String,
+    /// MAX of what only grows, MIN of what only falls: a row that is taken back is followed by one that is no worse, so
+    /// nothing is taken back.
+    pub monotone: bool,
 }
 
 /// How long rows wait for others.
@@ -281,6 +289,8 @@ pub struct GroupAggregateNode {
     pub at_end_only: bool,
     /// `table.exec.mini-batch.*`: each mini-batch tells at most one change of a group.
     pub mini_batch: Option<MiniBatchNode>,
+    /// `STATE_TTL` in milliseconds, 0 for ever; `None`: `table.exec.state.ttl`.
+    pub ttl_ms: Option<u64>,
 }
 
 /// Join of rows of the same window, emitted when the watermark passes the window's end. Output: left columns, then right
@@ -403,6 +413,63 @@ pub struct TemporalJoinNode {
     pub right_time: usize,
     /// Further condition, bound to left columns followed by right columns.
     pub condition: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Join of each row with the rows that a connector finds for its key now. Output: the input's columns, then those of
+/// what was found.
+#[derive(Debug, Clone)]
+pub struct LookupJoinNode {
+    /// Full name of the table, for messages.
+    pub table: String,
+    /// Who finds the rows.
+    pub lookup: Lookup,
+    /// Inner or left.
+    pub join_type: JoinType,
+    /// What is compared. A key with a NULL finds nothing.
+    pub keys: Vec<LookupKey>,
+    /// Whether a key has at most one row: all of the table's primary key is compared.
+    pub is_unique: bool,
+    /// Columns that the connector gives: those that are read or compared.
+    pub projection: SchemaRef,
+    /// Rows found of which it is not true do not count; bound to `projection`.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Output columns of what was found, bound to `projection`.
+    pub columns: Vec<Arc<dyn PhysicalExpr>>,
+    /// Further condition, bound to the output.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// `async`: rows go on coming while requests are on their way; `None` waits for each request.
+    pub asynchronous: Option<AsyncLookup>,
+    /// `table.exec.async-lookup.timeout`: longest wait for an answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// `retry-predicate` = `lookup_miss`.
+    pub retry: Option<LookupRetry>,
+}
+
+/// One column of a lookup's key.
+#[derive(Debug, Clone)]
+pub struct LookupKey {
+    /// Index in `projection`.
+    pub column: usize,
+    /// What it is compared with, bound to the input: a column or a constant of the same type.
+    pub value: Arc<dyn PhysicalExpr>,
+}
+
+/// How lookups overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsyncLookup {
+    /// Whether rows go on in the order in which they came.
+    pub ordered: bool,
+    /// Most requests on their way, of a task.
+    pub capacity: usize,
+}
+
+/// How a key without rows is asked for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookupRetry {
+    /// Between two requests, in milliseconds.
+    pub delay_ms: u64,
+    /// Requests after the first.
+    pub max_attempts: u32,
 }
 
 /// Each row beside each element of a value of it. Output: the input's columns, those of an element (fields of a ROW, key and

@@ -4,17 +4,21 @@ mod changelog;
 mod graph;
 mod ordered;
 mod partitioning;
+mod pattern;
 
 pub use changelog::ChangelogMode;
 pub use graph::{
-    AggregateCall, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode,
-    GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, MiniBatchNode, NodeId, NodeKind,
-    OperatorId, RegularJoinNode, SinkNode, SourceNode, StreamNode, StreamPlan, TemporalJoinNode,
-    TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode, WatermarkStrategy, WindowAggregateNode,
-    WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
+    AggregateCall, AsyncLookup, CalcNode, ChangelogNormalizeNode, DropUpdateBeforeNode, Edge, ExpandNode,
+    GroupAggregateNode, IntervalJoinNode, JoinKey, JoinType, LimitNode, LookupJoinNode, LookupKey,
+    LookupRetry, MiniBatchNode, NodeId, NodeKind, OperatorId, RegularJoinNode, SinkNode, SourceNode,
+    StreamNode, StreamPlan, TemporalJoinNode, TimeAttribute, UnnestNode, UpsertMaterializeNode, ValuesNode,
+    WatermarkStrategy, WindowAggregateNode, WindowInput, WindowJoinNode, WindowProperty, WindowTableNode,
 };
 pub use ordered::{
     DeduplicateNode, Frame, FrameBound, OverCall, OverNode, RankEnd, SortColumn, SortNode, TopNNode,
     TopNStrategy, WindowTopNNode,
 };
 pub use partitioning::Partitioning;
+pub use pattern::{
+    AfterMatchSkip, MatchExpressions, MatchRecognizeNode, MatchValue, PatternVariable, Quantifier,
+};

@@ -5,8 +5,8 @@
 //! down: where nobody needs `-U`, nobody makes it.
 
 use crate::plan::{
-    ChangelogMode, DropUpdateBeforeNode, Edge, JoinKey, JoinType, NodeId, NodeKind, OperatorId, Partitioning,
-    RankEnd, StreamNode, TopNStrategy,
+    ChangelogMode, DropUpdateBeforeNode, Edge, JoinKey, JoinType, LookupJoinNode, NodeId, NodeKind,
+    OperatorId, Partitioning, RankEnd, StreamNode, TopNStrategy,
 };
 use datafusion_physical_expr::expressions::Column as PhysicalColumn;
 use std::collections::BTreeSet;
@@ -75,9 +75,14 @@ pub(super) fn upsert_keys(nodes: &[StreamNode], id: NodeId) -> Vec<Key> {
             }
             keys
         }
-        NodeKind::Limit(_) | NodeKind::Sort(_) | NodeKind::DropUpdateBefore(_) | NodeKind::Sink(_) => {
-            input(0)
-        }
+        // A row of a key that has at most one partner stays one row.
+        NodeKind::LookupJoin(join) if !join.is_unique => Vec::new(),
+        NodeKind::Limit(_)
+        | NodeKind::Sort(_)
+        | NodeKind::DropUpdateBefore(_)
+        | NodeKind::LookupJoin(_)
+        | NodeKind::TemporalJoin(_)
+        | NodeKind::Sink(_) => input(0),
         _ => Vec::new(),
     }
 }
@@ -158,6 +163,7 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
             NodeKind::Sink(_) => sink_wants(nodes, index),
             NodeKind::Calc(calc) => own || calc.filter.is_some(),
             NodeKind::Unnest(unnest) => own || unnest.condition.is_some(),
+            NodeKind::LookupJoin(join) => own || !keeps_each_row(join),
             NodeKind::Union | NodeKind::Expand(_) | NodeKind::DropUpdateBefore(_) => own,
             NodeKind::ChangelogNormalize(_) => false,
             NodeKind::TopN(top) if matches!(top.strategy, TopNStrategy::UpdateFast { .. }) => {
@@ -182,6 +188,7 @@ pub(super) fn infer(nodes: &mut Vec<StreamNode>) {
             | NodeKind::Union
             | NodeKind::Expand(_)
             | NodeKind::Unnest(_)
+            | NodeKind::LookupJoin(_)
             | NodeKind::Sink(_) => {
                 node.changelog = passed;
             }
@@ -220,6 +227,11 @@ fn sink_wants(nodes: &[StreamNode], index: usize) -> bool {
     !(same_key && can_leave_out(nodes, edge.from))
 }
 
+/// Whether each row is told exactly once, so that an update takes the place of the row before it.
+fn keeps_each_row(join: &LookupJoinNode) -> bool {
+    join.join_type == JoinType::Left && join.is_unique
+}
+
 /// Whether `-U` can be left out of what `id` emits without harm: not where a filter may let only half of a pair pass.
 fn can_leave_out(nodes: &[StreamNode], id: NodeId) -> bool {
     let node = &nodes[id.0];
@@ -230,6 +242,9 @@ fn can_leave_out(nodes: &[StreamNode], id: NodeId) -> bool {
         NodeKind::Calc(calc) if calc.filter.is_some() => false,
         NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) => {
             node.inputs.iter().all(|e| can_leave_out(nodes, e.from))
+        }
+        NodeKind::LookupJoin(join) => {
+            keeps_each_row(join) && node.inputs.iter().all(|e| can_leave_out(nodes, e.from))
         }
         NodeKind::Limit(_) | NodeKind::Sort(_) => false,
         // A row may be joined by what is updated: the old row's pairs are taken back one by one.
@@ -264,7 +279,11 @@ fn fit_sources(nodes: &mut Vec<StreamNode>, needed: &[bool]) {
             let passed = inputs.fold(ChangelogMode::APPEND, union);
             let passes_on = matches!(
                 nodes[index].kind,
-                NodeKind::Calc(_) | NodeKind::Union | NodeKind::Expand(_) | NodeKind::Sink(_)
+                NodeKind::Calc(_)
+                    | NodeKind::Union
+                    | NodeKind::Expand(_)
+                    | NodeKind::LookupJoin(_)
+                    | NodeKind::Sink(_)
             );
             if passes_on {
                 nodes[index].changelog = passed;

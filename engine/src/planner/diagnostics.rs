@@ -55,6 +55,9 @@ fn describe(error: &DataFusionError, functions: &[String]) -> Error {
         DataFusionError::SchemaError(inner, _) => schema_error(inner),
         DataFusionError::ArrowError(inner, _) => arrow_error(inner),
         DataFusionError::Plan(message) => plan_error(message, functions),
+        DataFusionError::NotImplemented(message) if message.contains("expression Wildcard") => {
+            Error::user("`*` is an argument of COUNT only.").with_hint("Name a column.")
+        }
         DataFusionError::NotImplemented(message) => Error::unsupported(
             clean(message).trim_end_matches(" is not supported yet.").trim_end_matches('.'),
             "Write the query without it.",
@@ -90,7 +93,13 @@ fn schema_error(error: &SchemaError) -> Error {
                 return Error::user(format!("Table '{}' not found.", table.table()))
                     .with_hint(did_you_mean(table.table(), &names));
             }
-            let names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+            let mut names: Vec<&str> = Vec::new();
+            for field in valid_fields {
+                // ORDER BY sees a column of SELECT and of FROM.
+                if !names.contains(&field.name.as_str()) {
+                    names.push(&field.name);
+                }
+            }
             let hint = match did_you_mean(&field.name, &names) {
                 h if !h.is_empty() => h,
                 _ if names.is_empty() => String::new(),
@@ -141,6 +150,7 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
     if let Some(found) = FUNCTION.captures(message) {
         let names: Vec<&str> = functions.iter().map(String::as_str).collect();
         let hint = match nearest(&found[1].to_lowercase(), names) {
+            _ if found[1].eq_ignore_ascii_case("position") => "Write POSITION(part IN text).".into(),
             Some(n) => format!("Did you mean {}?", n.to_uppercase()),
             None => "SHOW FUNCTIONS lists what there is.".into(),
         };
@@ -180,7 +190,9 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
     static ACCESS: LazyLock<regex::Regex> =
         LazyLock::new(|| pattern(r"Cannot access field at argument \d+: type (.*) is not Struct"));
     if let Some(found) = ACCESS.captures(message) {
-        return Error::user(format!("A value of type {} has no fields.", sql_types(&found[1])))
+        let name = sql_types(&found[1]).replace("List(", "ARRAY<").replace(')', ">");
+        let name = if name.starts_with("ARRAY<") { name } else { sql_types(&found[1]) };
+        return Error::user(format!("A value of type {name} has no fields."))
             .with_hint("Only a ROW has fields: r.a; an ARRAY or MAP is read by m['key'].");
     }
     static HAVING: LazyLock<regex::Regex> =
@@ -188,6 +200,21 @@ fn plan_error(message: &str, functions: &[String]) -> Error {
     if HAVING.is_match(message) {
         return Error::user("HAVING reads a column that is neither grouped nor aggregated.")
             .with_hint("HAVING filters groups: write WHERE to filter rows, or aggregate the column, for example with MAX.");
+    }
+    if message.contains("Expected LIMIT to be an integer") {
+        return Error::user("LIMIT takes a whole number.").with_hint("Write LIMIT 10.");
+    }
+    if message.contains("join condition should not be empty") {
+        return Error::user("The join has no condition.")
+            .with_hint("Write JOIN … ON a.k = b.k, or CROSS JOIN if every row meets every row.");
+    }
+    if message.contains("Too many columns! The subquery should only return one column") {
+        return Error::user("A subquery that stands for a value must give one column.")
+            .with_hint("SELECT only the column that is compared.");
+    }
+    if let Some(table) = message.trim().strip_prefix("Invalid qualifier ") {
+        return Error::user(format!("Table '{}' not found.", table.trim_end_matches('.')))
+            .with_hint("Before `.*` stands the name or alias of a table in FROM.");
     }
     if message.contains("non-boolean predicate") {
         return Error::user("WHERE clause must be a condition.")

@@ -1,8 +1,8 @@
 //! Plans as text, in Flink's form.
 
 use super::Planned;
-use super::nodes::Window;
-use crate::plan::{NodeId, NodeKind, StreamNode, StreamPlan};
+use super::nodes::{Match, Window};
+use crate::plan::{AggregateCall, FrameBound, NodeId, NodeKind, StreamNode, StreamPlan};
 use crate::time::WindowSpec;
 use datafusion_expr::LogicalPlan;
 use std::fmt::Write;
@@ -21,6 +21,7 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::WindowJoin(_) => "WindowJoin",
         NodeKind::Unnest(_) => "Correlate",
         NodeKind::TemporalJoin(_) => "TemporalJoin",
+        NodeKind::LookupJoin(_) => "LookupJoin",
         NodeKind::RegularJoin(_) => "Join",
         NodeKind::IntervalJoin(_) => "IntervalJoin",
         NodeKind::Limit(_) => "Limit",
@@ -29,6 +30,7 @@ pub(super) fn label(kind: &NodeKind) -> &'static str {
         NodeKind::WindowTopN(_) => "WindowRank",
         NodeKind::Sort(_) => "Sort",
         NodeKind::Over(_) => "OverAggregate",
+        NodeKind::MatchRecognize(_) => "Match",
         NodeKind::ChangelogNormalize(_) => "ChangelogNormalize",
         NodeKind::DropUpdateBefore(_) => "DropUpdateBefore",
         NodeKind::UpsertMaterialize(_) => "SinkUpsertMaterialize",
@@ -164,7 +166,14 @@ fn write_logical(plan: &LogicalPlan, depth: usize, out: &mut String) {
                 let columns = format!("time_col=[{}]", w.columns[0].name);
                 format!("LogicalTableFunctionScan(window=[{}])", window(&w.spec, &columns))
             }
-            None => e.node.name().to_string(),
+            None => match e.node.as_any().downcast_ref::<Match>() {
+                Some(m) => {
+                    let keys: Vec<&str> = m.partition.iter().map(|c| c.name.as_str()).collect();
+                    let pattern: Vec<&str> = m.pattern.iter().map(|(name, _)| name.as_str()).collect();
+                    format!("LogicalMatch(partition=[{}], pattern=[{}])", keys.join(", "), pattern.join(" "))
+                }
+                None => e.node.name().to_string(),
+            },
         },
         other => other.display().to_string(),
     };
@@ -234,24 +243,57 @@ fn write_node(
     }
 }
 
+/// The operators as JSON, as Flink lists them.
+fn json(plan: &StreamPlan) -> String {
+    let ship = |edge: &crate::plan::Edge| match &edge.partitioning {
+        crate::plan::Partitioning::Forward => "FORWARD",
+        crate::plan::Partitioning::Hash(_) => "HASH",
+        crate::plan::Partitioning::Single => "GLOBAL",
+        crate::plan::Partitioning::Rebalance => "REBALANCE",
+    };
+    let nodes = plan.nodes.iter().map(|node| {
+        let pact = match node.kind {
+            NodeKind::Source(_) | NodeKind::Values(_) => "Data Source",
+            NodeKind::Sink(_) => "Data Sink",
+            _ => "Operator",
+        };
+        let predecessors = node.inputs.iter().map(
+            |edge| serde_json::json!({"id": edge.from.0 + 1, "ship_strategy": ship(edge), "side": "second"}),
+        );
+        serde_json::json!({
+            "id": node.id.0 + 1,
+            "type": label(&node.kind),
+            "pact": pact,
+            "contents": node.name,
+            "parallelism": node.parallelism,
+            "predecessors": predecessors.collect::<Vec<_>>(),
+        })
+    });
+    format!("{:#}", serde_json::json!({"nodes": nodes.collect::<Vec<_>>()}))
+}
+
 /// A sentence for each operator whose state grows without bound.
 pub(super) fn unbounded(plan: &StreamPlan) -> Vec<String> {
     plan.nodes
         .iter()
         .filter_map(|node| {
             let what = grows(node)?;
-            Some(format!(
-                "{} (id={}): {what}; 'table.exec.state.ttl' bounds it.",
-                label(&node.kind),
-                node.operator_id.0
-            ))
+            let bound = match &node.kind {
+                NodeKind::MatchRecognize(_) => "WITHIN INTERVAL '…' behind PATTERN (…)",
+                _ => "'table.exec.state.ttl'",
+            };
+            Some(format!("{} (id={}): {what}; {bound} bounds it.", label(&node.kind), node.operator_id.0))
         })
         .collect()
 }
 
 /// What grows without bound, if something does.
 fn grows(node: &StreamNode) -> Option<&'static str> {
+    let forgets = |ttl_ms: &Option<u64>| ttl_ms.is_some_and(|ms| ms > 0);
     match &node.kind {
+        // STATE_TTL bounds them.
+        NodeKind::GroupAggregate(a) if forgets(&a.ttl_ms) => None,
+        NodeKind::RegularJoin(j) if j.ttl_ms.iter().all(forgets) => None,
         NodeKind::GroupAggregate(a) if !a.keys.is_empty() => Some("state grows with every new key"),
         NodeKind::TopN(n) if n.strategy == crate::plan::TopNStrategy::Retract => {
             Some("state grows with every row that is not taken back")
@@ -262,12 +304,29 @@ fn grows(node: &StreamNode) -> Option<&'static str> {
             Some("state grows with every new key")
         }
         NodeKind::Sort(n) if n.time.is_none() && n.fetch.is_none() => Some("all rows are kept until the end"),
-        NodeKind::GroupAggregate(a) if a.aggregates.iter().any(|c| c.distinct) => {
+        NodeKind::GroupAggregate(a) if a.aggregates.iter().any(keeps_values) => {
             Some("state grows with every new value")
         }
         NodeKind::RegularJoin(_) => Some("state grows with every new row"),
+        NodeKind::TemporalJoin(_) => Some("the last version of every key is kept"),
+        NodeKind::Over(n) if n.time.is_some() => {
+            if !n.partition.is_empty() {
+                Some("state grows with every new key")
+            } else if n.calls.iter().any(|c| c.frame.start == FrameBound::Unbounded && keeps_values(&c.call))
+            {
+                Some("state grows with every new value")
+            } else {
+                None
+            }
+        }
+        NodeKind::MatchRecognize(n) if n.within_ms == 0 => Some("matches on their way are never given up"),
         _ => None,
     }
+}
+
+/// Whether an aggregate keeps values, not only what they come to.
+fn keeps_values(call: &AggregateCall) -> bool {
+    call.distinct || ["array_agg", "collect", "listagg"].contains(&call.function.as_str())
 }
 
 /// The execution plan: tasks with their operators, parallelism and operator ids.
@@ -285,14 +344,17 @@ pub fn execution(plan: &StreamPlan) -> String {
 }
 
 impl Planned {
-    /// The text of EXPLAIN, in Flink's sections.
-    pub fn explain(&self, changelog_mode: bool) -> String {
+    /// The text of EXPLAIN, in Flink's sections; with `json_plan` the operators are listed as JSON too.
+    pub fn explain(&self, changelog_mode: bool, json_plan: bool) -> String {
         let optimized = if changelog_mode { stream(&self.stream, true) } else { self.optimized.clone() };
         let mut text = format!(
             "== Abstract Syntax Tree ==\n{}\n== Optimized Physical Plan ==\n{optimized}\n== Optimized Execution Plan ==\n{}",
             self.bound,
             execution(&self.stream)
         );
+        if json_plan {
+            let _ = writeln!(text, "\n== Physical Execution Plan ==\n{}", json(&self.stream));
+        }
         if !self.unbounded.is_empty() {
             text.push_str("\n== Unbounded State ==\n");
             self.unbounded.iter().for_each(|line| {

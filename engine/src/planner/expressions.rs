@@ -2,6 +2,7 @@
 
 use super::diagnostics::translate;
 use crate::error::Result;
+use crate::functions::Pick;
 use crate::sql::SqlType;
 use crate::sql::data_type::{
     TYPE_KEY, TimeKind, time_attribute, with_time_attribute, without_time_attribute,
@@ -47,8 +48,11 @@ pub(super) fn field_of(expr: &Expr, schema: &DFSchema, inputs: Option<&[FieldRef
         }
         Expr::Literal(ScalarValue::Utf8(Some(text)), None) => {
             let (_, field) = expr.to_field(schema)?;
-            retype(field.as_ref().clone(), Some(SqlType::Char(text.chars().count() as u32)))
+            retype(field.as_ref().clone(), Some(SqlType::Char(text.encode_utf16().count() as u32)))
         }
+        Expr::BinaryExpr(BinaryExpr {
+            op: Operator::IsDistinctFrom | Operator::IsNotDistinctFrom, ..
+        }) => expr.to_field(schema)?.1.as_ref().clone().with_nullable(false),
         other => without_time_attribute(other.to_field(schema)?.1.as_ref().clone()),
     })
 }
@@ -96,14 +100,24 @@ pub(super) fn coerce(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
     let simplifier = ExprSimplifier::new(context);
     let coerced = simplifier.coerce(expr, schema)?;
-    simplifier.simplify(coerced)
+    // What has columns is computed as Java does when it runs; until then the planner still looks at comparisons.
+    let constant = coerced.column_refs().is_empty();
+    simplifier.simplify(if constant { crate::functions::as_java(coerced, schema)? } else { coerced })
 }
 
 /// The physical expression of a coerced `expr` over `schema`, of which column i is column `columns[i]` of the input.
 pub(super) fn physical(expr: &Expr, schema: &DFSchema, columns: &[usize]) -> Result<Arc<dyn PhysicalExpr>> {
+    let expr = crate::functions::as_java(expr.clone(), schema).map_err(|e| translate(e, &[]))?;
     let built =
-        create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        create_physical_expr(&expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
             .map_err(|e| translate(e, &[]))?;
+    let built = built.transform_down(|e| {
+        Ok(match Pick::of(&e, schema.as_arrow()) {
+            Some(pick) => Transformed::yes(Arc::new(pick) as Arc<dyn PhysicalExpr>),
+            None => Transformed::no(e),
+        })
+    });
+    let built = built.map_err(|e| translate(e, &[]))?.data;
     let identity = columns.iter().enumerate().all(|(i, c)| i == *c);
     if identity {
         return Ok(built);

@@ -72,7 +72,7 @@ pub(super) fn bind(insert: &Insert, context: &PlannerContext<'_>) -> Result<Boun
         .at(at));
     }
     let table = Table::resolve(&name, &definition, hints, context).map_err(|e| e.at(at))?;
-    let resolver = Resolver::for_query(context, &insert.query.hints)?;
+    let resolver = Resolver::for_query(context, &insert.query)?;
     let query = resolver.query(&insert.query)?;
     let query = rules::typed(query).map_err(|e| translate(e, &[]))?;
     // In the order of declaration: physical columns and metadata that is not virtual.

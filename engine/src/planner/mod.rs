@@ -11,6 +11,7 @@ mod expressions;
 mod glue_keys;
 mod insert;
 mod lower;
+mod match_recognize;
 mod nodes;
 mod relations;
 mod resolver;
@@ -107,7 +108,7 @@ const CALLER: &str = "*anonymous_collect$1*";
 /// Plans a SELECT whose rows go to `sink`.
 pub fn plan_query(query: &Query, context: &PlannerContext<'_>, sink: Arc<dyn Sink>) -> Result<Planned> {
     deep(|| {
-        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        let bound = resolver::Resolver::for_query(context, query)?.query(query)?;
         let text = explain::logical(&bound);
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
@@ -168,7 +169,7 @@ pub fn plan_inserts(inserts: &[Insert], context: &PlannerContext<'_>) -> Result<
 /// Columns of a query's result, for CREATE VIEW.
 pub fn query_schema(query: &Query, context: &PlannerContext<'_>) -> Result<SchemaRef> {
     deep(|| {
-        let bound = resolver::Resolver::for_query(context, &query.hints)?.query(query)?;
+        let bound = resolver::Resolver::for_query(context, query)?.query(query)?;
         let bound = rules::typed(bound).map_err(|e| translate(e, &[]))?;
         let names = result_names(&bound);
         let fields: Vec<Field> = bound
@@ -225,21 +226,12 @@ fn planned(
 /// Names of the result's columns: a repeated name gets a number, as in Flink.
 fn result_names(plan: &LogicalPlan) -> Vec<String> {
     let is_values = is_values(plan);
-    let mut names: Vec<String> = Vec::new();
-    for (index, field) in plan.schema().fields().iter().enumerate() {
-        let name = match (is_values, field.name().strip_prefix("column")) {
-            (true, Some(_)) => format!("EXPR${index}"),
-            _ => field.name().clone(),
-        };
-        let mut unique = name.clone();
-        let mut number = 0;
-        while names.contains(&unique) {
-            unique = format!("{name}{number}");
-            number += 1;
-        }
-        names.push(unique);
-    }
-    names
+    let name = |(index, field): (usize, &Arc<Field>)| match (is_values, field.name().strip_prefix("column")) {
+        (true, Some(_)) => format!("EXPR${index}"),
+        _ => field.name().clone(),
+    };
+    let names: Vec<String> = plan.schema().fields().iter().enumerate().map(name).collect();
+    crate::sql::unique(names.iter().map(String::as_str))
 }
 
 /// Whether the columns are those of VALUES, which DataFusion calls `column1`, ….
@@ -247,8 +239,23 @@ fn is_values(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Values(_) => true,
         LogicalPlan::Limit(l) => is_values(&l.input),
+        LogicalPlan::Distinct(datafusion_expr::Distinct::All(input)) => is_values(input),
+        LogicalPlan::Union(union) => union.inputs.first().is_some_and(|first| is_values(first)),
+        LogicalPlan::Join(join) if !join.join_type.is_outer() => {
+            join.schema.fields().len() == join.left.schema().fields().len() && is_values(&join.left)
+        }
         LogicalPlan::Projection(p) => {
-            let plain = |e: &datafusion_expr::Expr| matches!(e, datafusion_expr::Expr::Column(_));
+            let plain = |e: &datafusion_expr::Expr| {
+                let column = |e: &datafusion_expr::Expr| matches!(e, datafusion_expr::Expr::Column(_));
+                match e {
+                    datafusion_expr::Expr::Alias(alias) => match alias.expr.as_ref() {
+                        datafusion_expr::Expr::Cast(cast) => column(&cast.expr),
+                        inner => column(inner),
+                    },
+                    datafusion_expr::Expr::Cast(cast) => column(&cast.expr),
+                    other => column(other),
+                }
+            };
             p.expr.iter().all(plain) && is_values(&p.input)
         }
         _ => false,

@@ -1,13 +1,14 @@
-//! What stands in FROM beyond plain tables: windowing table functions and OPTIONS hints. And our types in casts.
+//! What stands in FROM beyond plain tables: windowing table functions, MATCH_RECOGNIZE and OPTIONS hints. And our types in casts.
 
 use super::diagnostics::{carry, span};
-use super::nodes::{Unnest, Versioned, Window, WindowColumns, element_fields};
+use super::nodes::{Hinted, Unnest, Versioned, Window, WindowColumns, element_fields};
 use super::resolver::HINT_MARK;
 use crate::error::{Error, Location};
-use crate::sql::SqlType;
+use crate::sql::{QueryHints, RelationHints, SqlType};
 use crate::time::WindowSpec;
 use arrow::datatypes::{DataType, FieldRef};
 use catalog::Options;
+use chrono_tz::Tz;
 use datafusion_common::{Column, DFSchema, DataFusionError, ExprSchema, Result, ScalarValue, TableReference};
 use datafusion_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning, TypePlanner,
@@ -17,19 +18,74 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor,
 };
 use std::collections::HashMap;
-use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Plans table functions, and tables with hints.
-#[derive(Debug, Default)]
+/// Plans table functions, MATCH_RECOGNIZE, and tables with hints.
+#[derive(Debug)]
 pub(super) struct Relations {
     hints: HashMap<Location, Options>,
+    query_hints: QueryHints,
+    /// Where the table stands whose own plan is being made: its hints are seen to.
+    hinted: Mutex<Option<Location>>,
+    /// Set while the next subquery is left to DataFusion.
+    passes: AtomicBool,
+    zone: Tz,
 }
 
 impl Relations {
-    /// With the OPTIONS hints of a query, by the place of the table name's last part.
-    pub fn with_hints(hints: HashMap<Location, Options>) -> Self {
-        Self { hints }
+    /// With the OPTIONS hints of a query's tables, by the place of the table name's last part, and those of its SELECTs. `zone`
+    /// is the session's.
+    pub fn new(hints: HashMap<Location, Options>, query_hints: QueryHints, zone: Tz) -> Self {
+        Self { hints, query_hints, hinted: Mutex::default(), passes: AtomicBool::new(false), zone }
+    }
+
+    /// What hints after SELECT say of `relation`, and its place.
+    fn of(&self, relation: &TableFactor) -> Option<(Location, &RelationHints)> {
+        if self.query_hints.is_empty() {
+            return None;
+        }
+        let ident = match relation {
+            TableFactor::Table { name, .. } => name.0.last()?.as_ident()?,
+            TableFactor::Derived { alias, .. } | TableFactor::TableFunction { alias, .. } => {
+                &alias.as_ref()?.name
+            }
+            _ => return None,
+        };
+        let start = ident.span.start;
+        let place = Location { line: start.line as u32, column: start.column as u32 };
+        Some((place, self.query_hints.get(&place)?))
+    }
+
+    /// `relation` marked with the time to live that a hint sets, unless none does.
+    fn marked(
+        &self,
+        mut relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> std::result::Result<Result<RelationPlanning>, Box<TableFactor>> {
+        let found = self.of(&relation).and_then(|(place, h)| Some((place, h.name.clone(), h.ttl_ms?)));
+        let mut seen = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((place, name, ttl_ms)) = found.filter(|f| *seen != Some(f.0)) else {
+            return Err(Box::new(relation));
+        };
+        let before = seen.replace(place);
+        drop(seen);
+        let alias = match &mut relation {
+            TableFactor::Table { alias, .. }
+            | TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. } => alias.clone(),
+            _ => None,
+        };
+        if let TableFactor::Table { alias, .. } = &mut relation {
+            *alias = None;
+        }
+        let planned = context.plan(relation);
+        *self.hinted.lock().unwrap_or_else(PoisonError::into_inner) = before;
+        Ok(planned.map(|input| {
+            let node = Hinted { input, name, ttl_ms };
+            let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+            RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias)))
+        }))
     }
 
     fn hint(&self, name: &ast::ObjectName) -> Option<&Options> {
@@ -56,7 +112,20 @@ impl RelationPlanner for Relations {
         relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
+        let relation = match self.marked(relation, context) {
+            Ok(planned) => return planned,
+            Err(relation) => *relation,
+        };
+        let lookup = self.of(&relation).and_then(|(_, h)| h.lookup.clone()).unwrap_or_default();
         match relation {
+            TableFactor::Derived { lateral: false, subquery, alias, sample: None }
+                if !self.passes.swap(false, Ordering::Relaxed) =>
+            {
+                self.passes.store(true, Ordering::Relaxed);
+                let inner = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
+                let plan = with_unique_names(context.plan(inner)?)?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
             TableFactor::TableFunction { expr: ast::Expr::Function(call), alias } => {
                 let plan = window(&call, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
@@ -86,12 +155,18 @@ impl RelationPlanner for Relations {
                     index_hints,
                 };
                 let input = context.plan(table)?;
-                let node = Versioned { input, at: as_of_column(&at) };
+                let node = Versioned { input, at: as_of_column(&at), lookup };
                 let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 let plan = unnest(array_exprs, with_ordinality, context)?;
+                let alias = alias.map(|alias| column_of(alias, &plan));
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            TableFactor::MatchRecognize { ref alias, .. } => {
+                let alias = alias.clone();
+                let plan = super::match_recognize::plan(relation, self.zone, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             TableFactor::Table { name, alias, args: None, .. } if self.hint(&name).is_some() => {
@@ -116,6 +191,27 @@ impl RelationPlanner for Relations {
     }
 }
 
+/// A subquery whose columns have names of their own, as Flink gives them.
+fn with_unique_names(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let names = crate::sql::unique(plan.schema().fields().iter().map(|f| f.name().as_str()));
+    let columns = plan.schema().columns();
+    if columns.iter().zip(&names).all(|(column, name)| column.name == *name) {
+        return Ok(plan);
+    }
+    let renamed = columns.into_iter().zip(names).map(|(column, name)| Expr::Column(column).alias(name));
+    LogicalPlanBuilder::from(plan).project(renamed)?.build()
+}
+
+/// `UNNEST(a) AS t` without names of columns: the only column is called `t` too.
+fn column_of(mut alias: ast::TableAlias, plan: &LogicalPlan) -> ast::TableAlias {
+    if let ([only], true) = (plan.schema().fields().as_ref(), alias.columns.is_empty())
+        && only.name() == "EXPR$0"
+    {
+        alias.columns = vec![ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
+    }
+    alias
+}
+
 /// The column that FOR SYSTEM_TIME AS OF names; `None` if it is no name.
 fn as_of_column(expr: &ast::Expr) -> Option<Column> {
     match expr {
@@ -136,25 +232,9 @@ fn as_of_column(expr: &ast::Expr) -> Option<Column> {
     }
 }
 
-/// What UNNEST takes its elements from. DataFusion does not see the tables before it inside `ARRAY[…]`, nor fields of their
-/// columns (`t.r.a`): the first becomes a function, the second is tried for each way to read it.
-fn value_of(mut expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
-    struct Arrays;
-    impl ast::VisitorMut for Arrays {
-        type Break = ();
-        fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<()> {
-            if let ast::Expr::Array(array) = expr
-                && let Ok(ast::Expr::Function(mut call)) = crate::sql::parse_expression("array()")
-                && let FunctionArguments::List(list) = &mut call.args
-            {
-                let elements = std::mem::take(&mut array.elem).into_iter();
-                list.args = elements.map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
-                *expr = ast::Expr::Function(call);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = ast::VisitMut::visit(&mut expr, &mut Arrays);
+/// What UNNEST takes its elements from. DataFusion does not see fields of the columns of tables before it (`t.r.a`): each
+/// way to read them is tried.
+fn value_of(expr: ast::Expr, context: &mut dyn RelationPlannerContext) -> Result<Expr> {
     let planned = context.sql_to_expr(expr.clone(), &DFSchema::empty());
     let (Err(_), ast::Expr::CompoundIdentifier(parts)) = (&planned, expr) else { return planned };
     for split in (1..parts.len()).rev() {

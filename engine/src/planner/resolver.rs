@@ -7,7 +7,7 @@ use super::table::Table;
 use super::{PlannerContext, expressions, rules};
 use crate::error::{Error, Result, nearest};
 use crate::functions::FunctionRegistry;
-use crate::sql::{Query, TableHints};
+use crate::sql::{Query, query_hints};
 use arrow::datatypes::DataType;
 use catalog::{FunctionDefinition, Object, ObjectName, Options, ViewDefinition};
 use datafusion_common::config::ConfigOptions;
@@ -61,7 +61,11 @@ impl<'a> Resolver<'a> {
             expr_planners,
             functions,
             group_windows: group_window_functions().into_iter().map(|f| (f.name().to_string(), f)).collect(),
-            relation_planners: vec![Arc::new(Relations::default())],
+            relation_planners: vec![Arc::new(Relations::new(
+                HashMap::new(),
+                HashMap::new(),
+                context.config.zone(),
+            ))],
             type_planner: Arc::new(super::relations::Types),
             options,
             scope: None,
@@ -71,8 +75,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// For a query, with the OPTIONS hints of its tables.
-    pub fn for_query(context: &'a PlannerContext<'a>, hints: &TableHints) -> Result<Self> {
+    /// For a query, with its hints.
+    pub fn for_query(context: &'a PlannerContext<'a>, query: &Query) -> Result<Self> {
+        let hints = &query.hints;
         if !hints.is_empty() && !context.config.boolean("table.dynamic-table-options.enabled") {
             return Err(Error::user(
                 "The OPTIONS hint is allowed only when 'table.dynamic-table-options.enabled' is true.",
@@ -84,7 +89,8 @@ impl<'a> Resolver<'a> {
         for (place, options) in hints {
             tables.insert(*place, options.clone());
         }
-        resolver.relation_planners = vec![Arc::new(Relations::with_hints(tables))];
+        let hints = query_hints(&query.ast)?;
+        resolver.relation_planners = vec![Arc::new(Relations::new(tables, hints, context.config.zone()))];
         Ok(resolver)
     }
 
@@ -109,23 +115,54 @@ impl<'a> Resolver<'a> {
         let mut ast = query.ast.clone();
         rules::correlate::name_unnests(&mut ast);
         rules::unsupported::check(&ast)?;
+        rules::using::rewrite(&mut ast, &|relation| self.columns_of(relation))?;
         crate::sql::desugar(&mut ast)?;
         rules::frames::rewrite(&mut ast);
         rules::subquery_order::rewrite(&mut ast);
         rules::fetch::rewrite(&mut ast);
         rules::grouping_sets::prepare(&mut ast)?;
         rules::group_windows::prepare(&mut ast);
-        let binder = SqlToRel::new_with_options(self, Self::parser_options());
-        let plan = binder
-            .sql_statement_to_plan(ast::Statement::Query(ast))
-            .map_err(|e| self.located(self.bound(e), &query.ast))?;
+        let plan = self.bind(ast, query)?;
         let plan = rules::set_operations::apply(plan, &self.functions)
+            .and_then(rules::row_subqueries::apply)
+            .and_then(rules::correlated::apply)
             .map_err(|e| translate(e, &self.function_names()))?;
         rules::strict_types::check(&plan)?;
         rules::meaning::apply(plan, self.context.config.zone())
             .and_then(rules::correlate::apply)
             .and_then(rules::temporal::apply)
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))
+    }
+
+    /// DataFusion's plan of `ast`, which was made of `query`.
+    fn bind(&self, ast: Box<ast::Query>, query: &Query) -> Result<LogicalPlan> {
+        let binder = SqlToRel::new_with_options(self, Self::parser_options());
+        let bind = |ast| binder.sql_statement_to_plan(ast::Statement::Query(ast));
+        let error = match bind(ast.clone()) {
+            Ok(plan) => return Ok(plan),
+            Err(error) => error,
+        };
+        // DataFusion takes no item beside a `*` that is called as one of the columns in it.
+        if names_clash(&error) {
+            let mut marked = ast;
+            crate::sql::mark_beside_stars(&mut marked);
+            if let Ok(plan) = bind(marked) {
+                return Ok(plan);
+            }
+        }
+        Err(self.located(self.bound(error), &query.ast))
+    }
+
+    /// Names of the columns of a relation in FROM that stands by itself.
+    fn columns_of(&self, relation: &ast::TableFactor) -> Result<Vec<String>> {
+        let mut query = crate::sql::parse_query("SELECT * FROM t")?;
+        if let ast::SetExpr::Select(select) = query.ast.body.as_mut()
+            && let Some(from) = select.from.first_mut()
+        {
+            from.relation = relation.clone();
+        }
+        let plan = self.query(&query)?;
+        Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
     }
 
     /// An error of binding: of the user-defined function that could not be bound, if one could not.
@@ -224,16 +261,25 @@ impl<'a> Resolver<'a> {
             return Err(Error::user(format!("View '{name}' is nested too deep, or refers to itself.")));
         }
         let query = crate::sql::parse_query(&view.query).map_err(within)?;
-        let mut inner = Self::for_query(self.context, &query.hints)?;
+        let mut inner = Self::for_query(self.context, &query)?;
         inner.scope = Some((view.catalog.clone(), view.database.clone()));
         inner.depth.set(self.depth.get() + 1);
         // Places inside the view's text mean nothing in the query's.
         let plan = inner.query(&query).map_err(|e| e.without_span()).map_err(within)?;
         let plan = rules::typed(plan).map_err(|e| translate(e, &[]).within(format!("View '{name}'")))?;
+        let fields = plan.schema().columns();
         let plan = if view.columns.is_empty() {
-            plan
+            let names = super::result_names(&plan);
+            if fields.iter().zip(&names).all(|(c, n)| c.name == *n) {
+                plan
+            } else {
+                let renamed = fields.into_iter().zip(names).map(|(c, n)| Expr::Column(c).alias(n));
+                datafusion_expr::LogicalPlanBuilder::from(plan)
+                    .project(renamed)
+                    .and_then(|b| b.build())
+                    .map_err(|e| translate(e, &[]))?
+            }
         } else {
-            let fields = plan.schema().columns();
             if fields.len() != view.columns.len() {
                 return Err(Error::user(format!(
                     "View '{name}' names {} columns, but its query gives {}.",
@@ -276,6 +322,21 @@ impl TableSource for View {
 
     fn get_logical_plan(&'_ self) -> Option<Cow<'_, LogicalPlan>> {
         Some(Cow::Borrowed(&self.plan))
+    }
+}
+
+/// Whether DataFusion found two columns of one name.
+fn names_clash(error: &datafusion_common::DataFusionError) -> bool {
+    use datafusion_common::{DataFusionError, SchemaError};
+    match error.find_root() {
+        DataFusionError::SchemaError(inner, _) => matches!(
+            inner.as_ref(),
+            SchemaError::AmbiguousReference { .. }
+                | SchemaError::DuplicateQualifiedField { .. }
+                | SchemaError::DuplicateUnqualifiedField { .. }
+        ),
+        DataFusionError::Plan(message) => message.contains("unique expression names"),
+        _ => false,
     }
 }
 

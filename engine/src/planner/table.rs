@@ -3,7 +3,7 @@
 use super::diagnostics::translate;
 use super::resolver::Resolver;
 use super::{PlannerContext, ResolvedTable, expressions, glue_keys};
-use crate::connector::{Sink, Source, TableContext};
+use crate::connector::{Lookup, Sink, Source, TableContext};
 use crate::error::{Error, Result};
 use crate::sql::SqlType;
 use crate::sql::data_type::{TimeKind, time_attribute, with_time_attribute};
@@ -259,6 +259,12 @@ impl Table {
         self.check_metadata(&keys, false)?;
         let source = connector.source(&self.connector_view(context, false, &keys)?).map_err(within)?;
         Ok((source, keys))
+    }
+
+    /// The connector's looking-up half; `None` if its tables cannot be looked up.
+    pub fn lookup(&self, context: &PlannerContext<'_>) -> Result<Option<Lookup>> {
+        let view = self.connector_view(context, false, &[])?;
+        self.connector(context)?.lookup(&view).map_err(|e| e.within(format!("Table '{}'", self.name)))
     }
 
     /// The connector's writing half, and the metadata keys that it takes with their types.

@@ -1,6 +1,8 @@
 //! Plans, types and error texts, over tables in memory and connectors that never run.
 
+mod match_recognize;
 mod support;
+mod unbounded;
 
 use expect_test::{Expect, expect};
 use support::Bench;
@@ -635,6 +637,47 @@ fn inserts_go_by_position_with_implicit_casts_only() {
         expect![[r#"
         User at 1:13-1:17: Table sink 'default_catalog.default_database.sink' doesn't support consuming update changes which is produced by node GroupAggregate(groupBy=[s], select=[s, COUNT(*) AS b])
         Aggregate in windows (GROUP BY window_start, window_end), whose results never change; or write to 'print', or to 'kafka' with 'format' = 'debezium-json'; or SET 'execution.runtime-mode' = 'batch' for bounded input."#]],
+    );
+}
+
+#[test]
+fn a_state_ttl_hint_reaches_what_keeps_the_tables_rows() {
+    let bench = Bench::new();
+    let ttl = |sql: &str| bench.ttl(sql);
+    assert_eq!(
+        ttl(
+            "SELECT /*+ STATE_TTL('x' = '1 s', 'y' = '0 s') */ x.a FROM t AS x JOIN t AS y ON x.a = y.a WHERE x.b > 1 AND y.s = 'q'"
+        ),
+        "join [Some(1000), Some(0)]"
+    );
+    assert_eq!(
+        ttl("SELECT /*+ STATE_TTL('sink' = '2 s') */ t.a FROM t JOIN sink ON t.b = sink.b"),
+        "join [None, Some(2000)]"
+    );
+    assert_eq!(
+        ttl("SELECT /*+ STATE_TTL('t' = '3 s') */ s, COUNT(*) FROM t WHERE a > 1 GROUP BY s"),
+        "aggregate Some(3000)"
+    );
+    assert_eq!(ttl("SELECT /*+ STATE_TTL('v' = '3 s') */ DISTINCT n FROM v"), "aggregate Some(3000)");
+    assert_eq!(
+        ttl(
+            "SELECT /*+ STATE_TTL('q' = '4 s') */ q.n FROM (SELECT s, COUNT(*) AS n FROM t GROUP BY s) AS q JOIN sink ON q.s = sink.s"
+        ),
+        "aggregate None, join [Some(4000), None]",
+        "a subquery's rows, not those within it"
+    );
+    assert_eq!(
+        ttl(
+            "SELECT q.a FROM (SELECT /*+ STATE_TTL('t' = '4 s') */ a, b FROM t) AS q JOIN sink ON q.b = sink.b"
+        ),
+        "join [None, None]",
+        "a hint is for its own SELECT"
+    );
+    assert_eq!(
+        ttl(
+            "SELECT /*+ STATE_TTL('x' = '1 s', 'y' = '2 s', 'z' = '3 s') */ x.a FROM t x JOIN t y ON x.a = y.a JOIN t z ON z.a = y.a"
+        ),
+        "join [Some(1000), Some(2000)], join [None, Some(3000)]"
     );
 }
 

@@ -14,13 +14,13 @@ use super::source_task::{SourceSetup, SourceTask};
 use super::task::{OperatorTask, TaskContext};
 use super::values::ValuesTask;
 use super::{JobHandle, JobOptions};
-use crate::connector::{Metrics, ReaderContext, RecoverContext, SourceContext, WriterContext};
+use crate::connector::{LookupContext, Metrics, ReaderContext, RecoverContext, SourceContext, WriterContext};
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::operators::{
     Calc, ChangelogNormalize, Deduplicate, DropUpdateBefore, Expand, GroupAggregate, IntervalJoin, Limit,
-    MiniBatch, OpenContext, Operator, RegularJoin, Sort, TemporalJoin, TopN, Union, Unnest,
-    UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
+    LookupJoin, MatchRecognize, MiniBatch, OpenContext, Operator, RegularJoin, Sort, TemporalJoin, TopN,
+    Union, Unnest, UpsertMaterialize, Values, WindowAggregate, WindowJoin, WindowTable, WindowTopN, over,
 };
 use crate::plan::{Edge, NodeKind, Partitioning, StreamNode, StreamPlan};
 use crate::time::Watermark;
@@ -28,12 +28,12 @@ use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-/// Makes the operator of a node that is neither source nor sink, from the schemas of its inputs.
+/// Makes the operator of a node that does not touch the outside, from the schemas of its inputs.
 pub(super) type OperatorFactory = dyn Fn(&StreamNode, &[SchemaRef]) -> Result<Box<dyn Operator>>;
 
 /// The operator of `node`.
 ///
-/// Errors: the node is a source or sink, or its operator refuses it.
+/// Errors: the node is a source or sink or looks up rows, or its operator refuses it.
 pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dyn Operator>> {
     let output = node.schema.clone();
     let input = || match inputs {
@@ -67,11 +67,12 @@ pub(super) fn operator(node: &StreamNode, inputs: &[SchemaRef]) -> Result<Box<dy
         NodeKind::Sort(n) => Box::new(Sort::new(n, input()?, output)?),
         NodeKind::DropUpdateBefore(n) => Box::new(DropUpdateBefore::new(n)),
         NodeKind::Over(n) => over(n, input()?, output)?,
+        NodeKind::MatchRecognize(n) => Box::new(MatchRecognize::new(n, input()?, output)?),
         NodeKind::ChangelogNormalize(n) => {
             Box::new(ChangelogNormalize::new(n, input()?, output, node.changelog.update_before)?)
         }
         NodeKind::UpsertMaterialize(n) => Box::new(UpsertMaterialize::new(n, input()?, output)?),
-        NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Sink(_) => {
+        NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Sink(_) | NodeKind::LookupJoin(_) => {
             return Err(Error::internal(format!("{} is no operator.", node.name)));
         }
     })
@@ -464,6 +465,22 @@ impl Builder<'_> {
                     metrics,
                 };
                 Box::new(SinkOperator::new(sink.clone(), context, self.metrics.rows_out.clone()))
+            }
+            NodeKind::LookupJoin(join) => {
+                let Some(edge) = node.inputs.first() else {
+                    return Err(Error::internal(format!("{} has no input.", node.name)));
+                };
+                let context = LookupContext {
+                    projection: join.projection.clone(),
+                    keys: join.keys.iter().map(|k| k.column).collect(),
+                    runtime: self.options.runtime.clone(),
+                    clock: self.options.clock.clone(),
+                    task,
+                    parallelism: node.parallelism,
+                };
+                let input = plan.nodes[edge.from.0].schema.clone();
+                let made = LookupJoin::new(join, input, node.schema.clone(), context);
+                Box::new(made.map_err(|e| e.within(&node.name))?)
             }
             _ => {
                 let inputs: Vec<_> =

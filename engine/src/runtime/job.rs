@@ -4,6 +4,7 @@ use super::coordinator::{Checkpoints, no_checkpoints};
 use super::metrics::JobMetrics;
 use super::shutdown::Control;
 use super::{CheckpointStats, CompletedCheckpoint};
+use crate::connector::SplitReading;
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
 use crate::time::{Clock, Watermark};
@@ -334,6 +335,8 @@ pub struct SourceProgress {
     pub lag: i64,
     /// Its splits, where the table has a watermark.
     pub splits: Vec<SplitProgress>,
+    /// How far each split is read, where the connector tells, by its id.
+    pub readings: Vec<(Arc<str>, SplitReading)>,
 }
 
 /// How far one split has come.

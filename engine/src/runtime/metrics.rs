@@ -138,6 +138,7 @@ impl JobMetrics {
                 } else {
                     Vec::new()
                 },
+                readings: source.connector.splits(),
             });
             snapshot.sources.push(state);
         }

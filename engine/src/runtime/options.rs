@@ -175,7 +175,12 @@ impl ReadGate {
 
     /// Lets all through.
     pub fn open(&self) {
-        self.0.store(u64::MAX, Ordering::Release);
+        self.move_to(u64::MAX);
+    }
+
+    /// From now on sources stop after `rows` rows of all that they read.
+    pub fn move_to(&self, rows: u64) {
+        self.0.store(rows, Ordering::Release);
     }
 
     /// Whether no more is to be read after `rows` rows.

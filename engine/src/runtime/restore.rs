@@ -112,14 +112,24 @@ impl Restored {
             }
             return Ok(Some(RestoredSource { splits, finished, watermarks, told }));
         }
+        let told = told_by_all(&tasks);
         let mut all: Vec<_> = tasks.into_iter().flat_map(|t| t.splits).map(|s| s.split).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         for (n, split) in all.into_iter().enumerate() {
             splits[n % parallelism].push(split);
         }
-        // What each had told, all had told.
-        let least = told.into_iter().filter(|w| *w > Watermark::MIN).min().unwrap_or(Watermark::MIN);
-        Ok(Some(RestoredSource { splits, finished, watermarks, told: vec![least; parallelism] }))
+        Ok(Some(RestoredSource { splits, finished, watermarks, told: vec![told; parallelism] }))
+    }
+}
+
+/// What each task of a source had told, all had told. One that has splits and told nothing yet has rows to come that
+/// are not late; one without splits has no say.
+fn told_by_all(tasks: &[SourceState]) -> Watermark {
+    let reads = |t: &&SourceState| !t.splits.is_empty();
+    let told = |t: &SourceState| t.told.map_or(Watermark::MIN, Watermark);
+    match tasks.iter().filter(reads).map(told).min() {
+        Some(least) => least,
+        None => tasks.iter().map(told).filter(|w| *w > Watermark::MIN).min().unwrap_or(Watermark::MIN),
     }
 }
 
@@ -199,5 +209,25 @@ mod tests {
             let last = key_groups_of(parallelism - 1, 128, parallelism);
             assert_eq!(last.end, 128);
         }
+    }
+
+    #[test]
+    fn a_task_with_splits_that_told_nothing_holds_the_others_back() {
+        let task = |splits: &[&str], told: Option<i64>| SourceState {
+            splits: splits
+                .iter()
+                .map(|id| SplitState {
+                    split: Split { id: id.to_string(), position: String::new() },
+                    watermark: None,
+                })
+                .collect(),
+            finished: Vec::new(),
+            told,
+        };
+        let told = |tasks: &[SourceState]| told_by_all(tasks).0;
+        assert_eq!(told(&[task(&["a"], Some(7)), task(&["b"], Some(5))]), 5);
+        assert_eq!(told(&[task(&["a"], Some(7)), task(&["b"], None)]), Watermark::MIN.0);
+        assert_eq!(told(&[task(&["a"], Some(7)), task(&[], None)]), 7);
+        assert_eq!(told(&[task(&[], Some(7)), task(&[], None)]), 7);
     }
 }

@@ -345,6 +345,7 @@ impl PlanBuilder {
             filter: None,
             data_type: DataType::Int64,
             name: "c".into(),
+            monotone: false,
         };
         let time = TimeAttribute::Rowtime { column: 0 };
         let node = WindowAggregateNode {

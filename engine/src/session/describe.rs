@@ -36,7 +36,8 @@ pub(super) fn describe(name: &Name, like: Option<&Pattern>, session: &Session) -
         ("watermark", column(&|f| table.and_then(|t| watermark(t, f.name())))),
     ];
     let comment = |f: &Field| table.and_then(|t| find(t, f.name())).and_then(|c| c.comment.clone());
-    if fields.iter().any(|f| comment(f).is_some()) {
+    // A column that LIKE leaves out counts as well.
+    if schema.fields().iter().any(|f| comment(f).is_some()) {
         columns.push(("comment", column(&comment)));
     }
     Ok(rows(columns))

@@ -1,6 +1,7 @@
 //! `Session`: the façade for shell, server and tests. One statement in, one outcome out.
 
 mod alter;
+mod catalogs;
 mod describe;
 mod functions;
 mod jobs;
@@ -78,6 +79,7 @@ impl Session {
             Statement::CreateFunction(create) => functions::create(self, &create),
             Statement::DropFunction(drop) => functions::drop(self, &drop),
             Statement::Alter(alter) => alter::alter(self, &alter),
+            Statement::Catalog(statement) => catalogs::execute(&mut self.tables, &statement),
             Statement::CreateDatabase(create) => self.tables.create_database(&create).map(|()| Outcome::Done),
             Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
             Statement::Use(Use::Catalog(name)) => self.tables.use_catalog(&name).map(|()| Outcome::Done),
@@ -141,7 +143,7 @@ impl Session {
     ///
     /// Errors: as [`Session::execute_together`].
     pub fn plan_together(&self, pieces: &[Piece]) -> Result<String> {
-        Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false))
+        Ok(planner::plan_inserts(&inserts_of(pieces)?, &self.context())?.explain(false, false))
     }
 
     /// Starts a query whose rows are shown: it takes no checkpoints and is not restarted, since rows that were shown
@@ -281,13 +283,7 @@ impl Session {
                     .with_hint("Write EXPLAIN SELECT …"));
             }
         };
-        if explain.json_plan {
-            return Err(Error::unsupported(
-                "JSON_EXECUTION_PLAN",
-                "Write EXPLAIN or EXPLAIN CHANGELOG_MODE.",
-            ));
-        }
-        Ok(show::text_rows("result", [planned.explain(explain.changelog_mode)]))
+        Ok(show::text_rows("result", [planned.explain(explain.changelog_mode, explain.json_plan)]))
     }
 
     fn context(&self) -> PlannerContext<'_> {

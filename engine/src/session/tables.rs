@@ -1,5 +1,6 @@
 //! `Tables`: names to tables and views, over the session's catalogs and its temporary objects.
 
+use super::catalogs::Declared;
 use super::functions::TemporaryFunctions;
 use super::kind_word;
 use crate::error::{Error, Result, nearest};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 /// The session's catalogs, its current database and its temporary objects.
 pub(super) struct Tables {
     catalogs: Vec<Arc<dyn Catalog>>,
+    /// Those of [`Self::catalogs`] that were made by statements.
+    declared: BTreeMap<String, Declared>,
     temporary: BTreeMap<ObjectName, Object>,
     pub(super) functions: TemporaryFunctions,
     catalog: String,
@@ -25,6 +28,7 @@ impl Tables {
         let database = catalog::DEFAULT_DATABASE.to_string();
         Self {
             catalogs,
+            declared: BTreeMap::new(),
             temporary: BTreeMap::new(),
             functions: TemporaryFunctions::default(),
             catalog,
@@ -39,6 +43,21 @@ impl Tables {
 
     pub(super) fn catalogs(&self) -> impl Iterator<Item = &str> {
         self.catalogs.iter().map(|c| c.name())
+    }
+
+    pub(super) fn add_catalog(&mut self, catalog: Arc<dyn Catalog>, declared: Declared) {
+        self.declared.insert(catalog.name().to_string(), declared);
+        self.catalogs.push(catalog);
+    }
+
+    pub(super) fn remove_catalog(&mut self, name: &str) {
+        self.declared.remove(name);
+        self.catalogs.retain(|c| c.name() != name);
+        self.temporary.retain(|full, _| full.catalog != name);
+    }
+
+    pub(super) fn declared_catalog(&mut self, name: &str) -> Option<&mut Declared> {
+        self.declared.get_mut(name)
     }
 
     pub(super) fn resolve(&self, name: &Name) -> Result<ObjectName> {
@@ -167,8 +186,7 @@ impl Tables {
     pub(super) fn drop(&mut self, drop: &Drop) -> Result<()> {
         match drop.kind {
             ObjectKind::Database => return self.drop_database(drop),
-            ObjectKind::Catalog => return Err(Error::unsupported("DROP CATALOG", "").at(drop.name.span)),
-            ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
+            ObjectKind::Catalog | ObjectKind::Table | ObjectKind::View | ObjectKind::Function => {}
         }
         let full = self.resolve(&drop.name)?;
         let word = kind_word(drop.kind);
@@ -235,7 +253,8 @@ impl Tables {
     pub(super) fn use_catalog(&mut self, name: &Name) -> Result<()> {
         let word = name.parts.join(".");
         self.catalog = self.catalog(&word).map_err(|e| e.at(name.span))?.name().to_string();
-        self.database = catalog::DEFAULT_DATABASE.to_string();
+        let first = self.declared.get(&self.catalog).map(Declared::first_database);
+        self.database = first.unwrap_or(catalog::DEFAULT_DATABASE).to_string();
         Ok(())
     }
 

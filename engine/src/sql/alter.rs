@@ -96,6 +96,13 @@ fn alter_table(s: &mut Source<'_>) -> Result<AlterTable> {
 fn components(s: &mut Source<'_>, modify: bool) -> Result<AlterTable> {
     let mut table = empty_table();
     let mut places = Vec::new();
+    if super::syntax::is_word(s.p.peek_token_ref(), "COLUMN")
+        && matches!(&s.p.peek_nth_token_ref(2).token, Token::Word(_))
+    {
+        return Err(Error::user("Flink's ALTER TABLE has no word COLUMN.")
+            .with_hint("Leave it out: ALTER TABLE t ADD x INT.")
+            .at(here(&s.p)));
+    }
     if take(&mut s.p, &Token::LParen) {
         loop {
             component(s, &mut table, &mut places)?;

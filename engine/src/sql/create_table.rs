@@ -125,6 +125,13 @@ impl KeywordIs for datafusion_sql::sqlparser::tokenizer::Word {
 /// One column, constraint or watermark.
 pub(super) fn element(s: &mut Source<'_>, table: &mut CreateTable) -> Result<()> {
     let place = here(&s.p);
+    if peek_word(&s.p, "WATERMARK")
+        && matches!(&s.p.peek_nth_token_ref(1).token, Token::Word(w) if !w.value.eq_ignore_ascii_case("FOR"))
+        && super::syntax::is_word(s.p.peek_nth_token_ref(2), "AS")
+    {
+        s.p.advance_token();
+        return Err(expected(&s.p, "FOR").with_hint("Write WATERMARK FOR ts AS ts - INTERVAL '5' SECOND."));
+    }
     if peek_words(&s.p, "WATERMARK FOR") {
         s.p.advance_token();
         s.p.advance_token();

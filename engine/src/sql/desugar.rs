@@ -4,7 +4,10 @@
 //! literals, INTERVAL literals. Legacy group windows are the planner's (`rules/group_windows`).
 
 use super::data_type::SqlType;
+use super::dialect;
 use super::interval;
+use super::names;
+use super::rows;
 use super::syntax;
 use super::unparse::unit;
 use crate::error::{Error, Result, Span};
@@ -15,7 +18,6 @@ use datafusion_sql::sqlparser::ast::{
     OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor, UnaryOperator, Value,
     ValueWithSpan, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowType,
 };
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Rewrites a query, just before it is bound.
@@ -80,13 +82,16 @@ impl VisitorMut for Desugar {
                     .at(place(value)),
             );
         }
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            // `GROUP BY (a, b)` is `GROUP BY a, b`.
+            *exprs = std::mem::take(exprs).into_iter().flat_map(columns_of_key).collect();
+        }
         for ast::NamedWindowDefinition(_, window) in &mut select.named_window {
             if let ast::NamedWindowExpr::WindowSpec(spec) = window {
                 spec.window_frame.iter_mut().for_each(protect_frame);
             }
         }
-        select.projection.iter_mut().for_each(rows);
-        name_items(select);
+        names::name_items(select);
         for joined in &mut select.from {
             for join in &mut joined.joins {
                 as_of(&mut join.relation);
@@ -105,6 +110,7 @@ impl VisitorMut for Desugar {
         if let Expr::Function(function) = expr {
             count_rows(function);
         }
+        rows::compare(expr);
         match expr {
             Expr::Interval(literal) => flow(interval::normalize(literal)),
             Expr::Function(function) if is_of_units(function) => {
@@ -143,6 +149,16 @@ impl VisitorMut for Desugar {
                 }
                 ControlFlow::Continue(())
             }
+            // The third value of logic.
+            Expr::Identifier(ident) if is_unknown(ident) => {
+                *expr = cast(Expr::value(Value::Null), &SqlType::Boolean);
+                ControlFlow::Continue(())
+            }
+            // A text with its character set, which is the only one.
+            Expr::Prefixed { prefix, value } if prefix.value.eq_ignore_ascii_case("_UTF8") => {
+                *expr = value.as_ref().clone();
+                ControlFlow::Continue(())
+            }
             Expr::Value(ValueWithSpan { value: value @ Value::UnicodeStringLiteral(_), .. }) => {
                 if let Value::UnicodeStringLiteral(text) = value {
                     *value = Value::SingleQuotedString(std::mem::take(text));
@@ -161,6 +177,16 @@ impl VisitorMut for Desugar {
                 ControlFlow::Continue(())
             }
             Expr::Value(_) => flow(numeric_literal(expr)),
+            Expr::Tuple(items) if items.len() > 1 => {
+                *expr = Expr::Function(rows::row_of(std::mem::take(items)));
+                ControlFlow::Continue(())
+            }
+            // As a function it sees what is around it: columns of tables before it in FROM, and of outer queries.
+            Expr::Array(array) => {
+                let name = Ident::with_quote('`', "array");
+                *expr = Expr::Function(dialect::call(name, std::mem::take(&mut array.elem)));
+                ControlFlow::Continue(())
+            }
             Expr::Ceil { .. } | Expr::Floor { .. } => {
                 round_to_unit(expr);
                 ControlFlow::Continue(())
@@ -174,6 +200,14 @@ impl VisitorMut for Desugar {
 pub(super) fn is_of_units(function: &Function) -> bool {
     let name = function.name.to_string();
     ["TIMESTAMPADD", "TIMESTAMPDIFF"].iter().any(|f| name.eq_ignore_ascii_case(f))
+}
+
+/// The columns of one item of GROUP BY.
+fn columns_of_key(item: Expr) -> Vec<Expr> {
+    match item {
+        Expr::Tuple(items) if items.len() > 1 => items,
+        other => vec![other],
+    }
 }
 
 /// `COUNT(1)` becomes `COUNT(*)`: beside another `COUNT(*)` the binder would give both the same name.
@@ -359,144 +393,9 @@ fn round_to_unit(expr: &mut Expr) {
     });
 }
 
-/// Gives the items of SELECT Flink's names: `EXPR$i` to what has none, `k0` to a second `k`.
-fn name_items(select: &mut Select) {
-    let mut used = HashSet::new();
-    // What stands beside a `*` is in it already.
-    let everything = select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
-    let all_of = |table: &Ident| {
-        select.projection.iter().any(|item| match item {
-            SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
-                name.0.last().and_then(|n| n.as_ident()).is_some_and(|n| n.value == table.value)
-            }
-            _ => false,
-        })
-    };
-    let relations: HashSet<String> = select
-        .from
-        .iter()
-        .flat_map(|t| std::iter::once(&t.relation).chain(t.joins.iter().map(|j| &j.relation)))
-        .filter_map(relation_name)
-        .collect();
-    let beside: Vec<String> = select
-        .projection
-        .iter()
-        .filter_map(|item| match item {
-            SelectItem::UnnamedExpr(Expr::Identifier(column)) if everything => Some(column),
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => match &parts[..] {
-                [table, column] if everything && relations.contains(&table.value) || all_of(table) => {
-                    Some(column)
-                }
-                _ => None,
-            },
-            _ => None,
-        })
-        .map(|column| column.value.clone())
-        .collect();
-    used.extend(beside);
-    for (i, item) in select.projection.iter_mut().enumerate() {
-        let (wanted, own) = match &*item {
-            SelectItem::ExprWithAlias { alias, .. } => (alias.value.clone(), true),
-            SelectItem::UnnamedExpr(expr) => match natural_name(expr) {
-                Some((name, own)) => (name, own),
-                None => (format!("EXPR${i}"), false),
-            },
-            // Their names are known when they are bound.
-            _ => continue,
-        };
-        let mut name = wanted.clone();
-        let mut n = 0;
-        while !used.insert(name.clone()) {
-            name = format!("{wanted}{n}");
-            n += 1;
-        }
-        if own && name == wanted {
-            continue;
-        }
-        let alias = Ident::with_quote('`', name);
-        match item {
-            SelectItem::UnnamedExpr(expr) => {
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-            }
-            SelectItem::ExprWithAlias { alias: old, .. } => *old = alias,
-            _ => {}
-        }
-    }
-}
-
-/// `(a, b)` in SELECT is a row; not before IN, where DataFusion knows what it is.
-fn rows(item: &mut SelectItem) {
-    struct Rows;
-    impl VisitorMut for Rows {
-        type Break = ();
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::InList { expr: left, .. } | Expr::InSubquery { expr: left, .. } = expr
-                && let Expr::Function(row) = &mut **left
-                && row.name.to_string() == ROW_OF_TUPLE
-                && let FunctionArguments::List(list) = &mut row.args
-            {
-                let items = list.args.drain(..).filter_map(|a| match a {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
-                    _ => None,
-                });
-                **left = Expr::Tuple(items.collect());
-            }
-            if let Expr::Tuple(items) = expr
-                && items.len() > 1
-            {
-                let items = std::mem::take(items);
-                *expr = Expr::Function(row_of(items));
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    // Only what is written here, so that `=` between tuples in WHERE stays DataFusion's.
-    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-        let _ = expr.visit(&mut Rows);
-    }
-}
-
-/// What the columns of a table in FROM are called by.
-fn relation_name(relation: &TableFactor) -> Option<String> {
-    match relation {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.name.value.clone())
-        }
-        TableFactor::Table { name, .. } => name.0.last()?.as_ident().map(|n| n.value.clone()),
-        _ => None,
-    }
-}
-
-/// How the function of a tuple is written, unlike one that the user calls.
-const ROW_OF_TUPLE: &str = "`ROW`";
-
-fn row_of(items: Vec<Expr>) -> Function {
-    let args = items.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
-    Function {
-        name: ObjectName::from(vec![Ident::with_quote('`', "ROW")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    }
-}
-
-/// The name that a column has by itself, and whether DataFusion gives it the same.
-fn natural_name(expr: &Expr) -> Option<(String, bool)> {
-    match expr {
-        Expr::Identifier(ident) => Some((ident.value.clone(), true)),
-        // `t.k` is called k by both; of `t.r.f` only we know that it is called f.
-        Expr::CompoundIdentifier(parts) => Some((parts.last()?.value.clone(), false)),
-        Expr::Nested(inner) => natural_name(inner).map(|(name, _)| (name, false)),
-        _ => None,
-    }
+/// Whether the word is UNKNOWN, the third value of logic.
+pub(super) fn is_unknown(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("UNKNOWN")
 }
 
 /// `(VALUES …) AS v` without names of columns: they are `EXPR$0`, `EXPR$1`, ….

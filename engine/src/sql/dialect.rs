@@ -2,7 +2,7 @@
 //!
 //! Those become plain function calls, which the planner binds: `TABLE t PARTITION BY k` is a call of `TABLE`
 //! with an OVER, `MAP[k, v]` is `MAP(k, v)`, `MULTISET[..]` is `MULTISET(..)`, `x IS JSON OBJECT` is
-//! `IS_JSON(x, 'OBJECT')`, `TRIM(LEADING FROM s)` gets its `' '`, and of the JSON functions with a tail:
+//! `IS_JSON(x, 'OBJECT')`, `FINAL LAST(x)` is `FINAL(LAST(x))`, `TRIM(LEADING FROM s)` gets its `' '`, and of the JSON functions with a tail:
 //! `JSON_VALUE(in, path, 'type', 'on empty', default, 'on error', default)`,
 //! `JSON_QUERY(in, path, 'wrapper', 'on empty', 'on error', 'returning')`, `JSON_EXISTS(in, path, 'on error')`,
 //! where absent parts are NULL; `JSON_OBJECT('marks', k, v, …)` and `JSON_ARRAY('marks', x, …)` with the marks of
@@ -150,6 +150,7 @@ impl Dialect for FlinkDialect {
             ("JSON_OBJECT", Token::LParen) => json_object,
             ("JSON_ARRAY", Token::LParen) => json_array,
             ("JSON_OBJECTAGG" | "JSON_ARRAYAGG", Token::LParen) => json_aggregate,
+            ("FINAL" | "RUNNING", Token::Word(_)) if is_navigated(p) => navigated,
             _ => return None,
         };
         Some(read(p, &name).map_err(carry))
@@ -180,7 +181,8 @@ fn call_name(p: &mut Parser, name: &str) -> Ident {
     Ident::with_span(p.get_current_token().span, name)
 }
 
-fn call(name: Ident, args: Vec<Expr>) -> Function {
+/// A call of the function `name`.
+pub(super) fn call(name: Ident, args: Vec<Expr>) -> Function {
     let args = args.into_iter().map(|e| FunctionArg::Unnamed(FunctionArgExpr::Expr(e))).collect();
     Function {
         name: ObjectName::from(vec![name]),
@@ -276,6 +278,20 @@ fn cast(p: &mut Parser, name: &str) -> Result<Expr> {
         array: false,
         format: None,
     })
+}
+
+/// Whether `FIRST(` or `LAST(` comes behind the next word.
+fn is_navigated(p: &Parser) -> bool {
+    let second = p.peek_nth_token_ref(1);
+    ["FIRST", "LAST"].iter().any(|word| super::syntax::is_word(second, word))
+        && p.peek_nth_token_ref(2).token == Token::LParen
+}
+
+/// `FINAL LAST(a.x)` of MATCH_RECOGNIZE.
+fn navigated(p: &mut Parser, name: &str) -> Result<Expr> {
+    let name = call_name(p, name);
+    let inner = p.parse_prefix()?;
+    Ok(Expr::Function(call(name, vec![inner])))
 }
 
 fn is_trim_without_characters(p: &Parser) -> bool {

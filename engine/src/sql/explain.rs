@@ -1,4 +1,4 @@
-//! `EXPLAIN [PLAN FOR | details] {query | INSERT | STATEMENT SET}`.
+//! `EXPLAIN [PLAN FOR | details] [EXECUTE] {query | INSERT | STATEMENT SET}`.
 
 use super::insert;
 use super::parser::{Source, is_query};
@@ -31,6 +31,7 @@ pub(super) fn parse(s: &mut Source<'_>) -> Result<Explain> {
             more = take(&mut s.p, &Token::Comma);
         }
     }
+    word(&mut s.p, "EXECUTE");
     let statement = if words(&mut s.p, "STATEMENT SET") {
         expect_words(&mut s.p, "BEGIN")?;
         Statement::StatementSet(insert::statement_set(s)?)

@@ -1,4 +1,4 @@
-//! `SHOW JOBS`, `DESCRIBE JOB '<id>'`, `STOP JOB '<id>' [WITH SAVEPOINT] [WITH DRAIN]`.
+//! `SHOW JOBS`, `DESCRIBE JOB '<id>'`, `STOP JOB '<id>' [WITH SAVEPOINT [[WITH] DRAIN]]`.
 
 use super::statement::{JobName, JobStatement};
 use super::syntax::{expect_words, expected, here, string, word};
@@ -20,6 +20,7 @@ pub(super) fn parse_stop(p: &mut Parser) -> Result<JobStatement> {
         let place = here(p);
         if !savepoint && !drain && word(p, "SAVEPOINT") {
             savepoint = true;
+            drain = word(p, "DRAIN");
         } else if !drain && word(p, "DRAIN") {
             if !savepoint {
                 return Err(Error::user("WITH DRAIN could only be used after WITH SAVEPOINT.")

@@ -6,6 +6,7 @@
 //! [`desugar`] rewrites a query into forms that DataFusion binds to Flink's meaning.
 
 mod alter;
+mod catalogs;
 mod create_database;
 mod create_table;
 mod create_view;
@@ -17,12 +18,15 @@ mod display;
 mod drop;
 mod explain;
 mod function;
+mod hints;
 mod insert;
 mod interval;
 mod job;
 mod like;
+mod names;
 mod parser;
 mod refused;
+mod rows;
 mod set;
 mod show;
 mod splitter;
@@ -45,7 +49,9 @@ pub use data_type::{
 };
 pub use desugar::{desugar, desugar_expression};
 pub use dialect::FlinkDialect;
+pub use hints::{LookupHint, QueryHints, RelationHints, query_hints};
 pub use like::merge_like;
+pub use names::{mark_beside_stars, relation_name, unique, written};
 pub use parser::{KEYWORDS, MAX_DEPTH, parse, parse_expression, parse_query};
 pub use splitter::{Piece, is_finished, split};
 pub use stack::with_large_stack;

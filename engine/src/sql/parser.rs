@@ -6,8 +6,8 @@ use super::stack::with_large_stack;
 use super::statement::{JobStatement, Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
-    alter, create_database, create_table, create_view, describe, drop, explain, function, insert, job,
-    refused, set, show, tokens, use_statement,
+    alter, catalogs, create_database, create_table, create_view, describe, drop, explain, function, insert,
+    job, refused, set, show, tokens, use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
 use datafusion_sql::sqlparser::ast::{self, Expr, SetExpr, TableFactor, VisitMut, VisitorMut};
@@ -243,15 +243,20 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
         return s.query().map(Statement::Query);
     }
     if words(&mut s.p, "CREATE OR REPLACE TABLE") {
-        return create_table::parse_replace(s, Replace::OrCreate).map(Statement::CreateTable);
+        return create_table::parse_replace(s, Replace::OrCreate)
+            .map(|create| Statement::CreateTable(Box::new(create)));
     }
     if words(&mut s.p, "REPLACE TABLE") {
-        return create_table::parse_replace(s, Replace::Existing).map(Statement::CreateTable);
+        return create_table::parse_replace(s, Replace::Existing)
+            .map(|create| Statement::CreateTable(Box::new(create)));
     }
     if let Some(refusal) = refused::by_name(&s.p) {
         return Err(refusal);
     }
     let p = &mut s.p;
+    if let Some(statement) = catalogs::parse(p)? {
+        return Ok(Statement::Catalog(statement));
+    }
     if words(p, "EXECUTE STATEMENT SET") {
         expect_words(p, "BEGIN")?;
         return insert::statement_set(s).map(Statement::StatementSet);
@@ -284,7 +289,7 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
         }
         let temporary = word(p, "TEMPORARY");
         if word(p, "TABLE") {
-            return create_table::parse(s, temporary).map(Statement::CreateTable);
+            return create_table::parse(s, temporary).map(|create| Statement::CreateTable(Box::new(create)));
         }
         if word(p, "VIEW") {
             return create_view::parse(s, temporary).map(Statement::CreateView);
@@ -513,10 +518,14 @@ impl VisitorMut for Check<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+        if let TableFactor::MatchRecognize { table, .. } = factor {
+            unwrap_subquery(table);
+        }
         if let TableFactor::Table { alias: Some(alias), .. }
         | TableFactor::Derived { alias: Some(alias), .. }
         | TableFactor::TableFunction { alias: Some(alias), .. }
-        | TableFactor::Function { alias: Some(alias), .. } = &*factor
+        | TableFactor::Function { alias: Some(alias), .. }
+        | TableFactor::MatchRecognize { alias: Some(alias), .. } = &*factor
         {
             self.alias(&alias.name)?;
         }
@@ -561,6 +570,19 @@ impl VisitorMut for Check<'_> {
             Expr::Convert { .. } => Self::refuse("CONVERT", "Write CAST(value AS type)."),
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// The subquery before MATCH_RECOGNIZE, which the token pass has put in a call.
+fn unwrap_subquery(table: &mut TableFactor) {
+    let TableFactor::Table { name, alias: None, args: Some(args), .. } = table else { return };
+    let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(Expr::Subquery(subquery)))] = &args.args[..]
+    else {
+        return;
+    };
+    if matches!(&name.0[..], [part] if part.as_ident().is_some_and(|n| n.value == super::tokens::SUBQUERY)) {
+        let subquery = subquery.clone();
+        *table = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
     }
 }
 

@@ -7,16 +7,13 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// First words of what Flink has and we have not, and what to write instead. Longer ones first.
 const NOT_YET: &[(&str, &str)] = &[
-    ("ALTER CATALOG", "Catalogs are chosen when Runnel starts."),
     ("ALTER MATERIALIZED TABLE", "Write INSERT INTO a table with a connector."),
     ("ALTER MODEL", "Runnel has no models."),
     ("CREATE OR REPLACE", "Write DROP … IF EXISTS, then CREATE."),
     ("CREATE OR ALTER", "Write DROP … IF EXISTS, then CREATE."),
-    ("CREATE CATALOG", "Catalogs are chosen when Runnel starts; create databases with CREATE DATABASE."),
     ("CREATE MATERIALIZED TABLE", "Write CREATE TABLE with a connector, then INSERT INTO it."),
     ("CREATE TEMPORARY MODEL", "Runnel has no models."),
     ("CREATE MODEL", "Runnel has no models."),
-    ("DROP CATALOG", "Catalogs are chosen when Runnel starts."),
     ("DROP MATERIALIZED TABLE", "Write DROP TABLE."),
     ("DROP MODEL", "Runnel has no models."),
     ("USE MODULES", "All functions are in one module; leave it out."),
@@ -27,10 +24,7 @@ const NOT_YET: &[(&str, &str)] = &[
     ("SHOW PARTITIONS", "Partitions belong to the external system; query the partition columns."),
     ("SHOW MATERIALIZED TABLES", "Write SHOW TABLES."),
     ("SHOW MODELS", "Runnel has no models."),
-    ("SHOW CREATE CATALOG", "Write SHOW CATALOGS."),
     ("SHOW CREATE MODEL", "Runnel has no models."),
-    ("DESCRIBE CATALOG", "Write SHOW DATABASES."),
-    ("DESC CATALOG", "Write SHOW DATABASES."),
     ("DESCRIBE DATABASE", "Write SHOW TABLES FROM the database."),
     ("DESC DATABASE", "Write SHOW TABLES FROM the database."),
     ("DESCRIBE FUNCTION", "Write SHOW FUNCTIONS LIKE 'name'."),
@@ -143,8 +137,56 @@ fn hyphen(tokens: &[&TokenWithSpan], at: usize) -> Option<Error> {
     )
 }
 
+/// Tells of a parenthesis that nothing closes.
+fn open_parenthesis(tokens: &[&TokenWithSpan]) -> Option<String> {
+    let mut open = Vec::new();
+    for token in tokens {
+        match token.token {
+            Token::LParen => open.push(token.span.start),
+            Token::RParen => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    let place = open.first()?;
+    Some(format!("The `(` at {}:{} is never closed.", place.line, place.column))
+}
+
 fn hint_for(error: &Error, tokens: &[&TokenWithSpan], at: usize) -> Option<String> {
     let here = tokens[at];
+    let message = error.message();
+    if message.starts_with("Expected EXISTS") {
+        return Some("Write IF EXISTS, or IF NOT EXISTS.".to_owned());
+    }
+    if message.starts_with("Expected TABLE")
+        && let Token::Word(w) = &here.token
+    {
+        let kinds = ["TABLE", "VIEW", "DATABASE", "FUNCTION", "CATALOG"];
+        return match w.value.to_ascii_uppercase().as_str() {
+            "STREAM" | "EXTERNAL" => {
+                Some("A stream is a table with a connector: CREATE TABLE t (…) WITH (…).".to_owned())
+            }
+            "INDEX" => Some("Tables of Flink SQL have no indexes.".to_owned()),
+            written => nearest(written, kinds).map(|near| format!("Did you mean {near}?")),
+        };
+    }
+    if message.starts_with("Expected APPLY") {
+        return Some("Write LEFT JOIN, RIGHT JOIN or FULL JOIN.".to_owned());
+    }
+    if message.starts_with("Expected a query, INSERT") && is_word(here, "PLAN") {
+        return Some("Write EXPLAIN PLAN FOR SELECT …, or EXPLAIN SELECT ….".to_owned());
+    }
+    if message.starts_with("Expected an expression")
+        && at > 0
+        && tokens[at - 1].token == Token::Comma
+        && matches!(&here.token, Token::Word(w) if ["FROM", "WHERE", "GROUP", "ORDER"].iter().any(|k| w.value.eq_ignore_ascii_case(k)))
+    {
+        return Some("Leave out the comma before it.".to_owned());
+    }
+    if message.starts_with("Expected `)`") || message.starts_with("Expected )") {
+        return open_parenthesis(tokens);
+    }
     let leftover = error.message().starts_with("Expected the end of the statement");
     if let Token::Word(w) = &here.token
         && leftover
@@ -155,7 +197,11 @@ fn hint_for(error: &Error, tokens: &[&TokenWithSpan], at: usize) -> Option<Strin
         if statements.iter().any(|s| w.value.eq_ignore_ascii_case(s)) {
             return Some("Put a `;` between two statements.".to_owned());
         }
-        let near = nearest(&w.value, clauses)?;
+        let Some(near) = nearest(&w.value, clauses) else {
+            // On a line of its own, it may as well be the next statement.
+            let same_line = at > 0 && tokens[at - 1].span.end.line == here.span.start.line;
+            return same_line.then(|| "Is a comma or an operator missing before it?".to_owned());
+        };
         let by = ["GROUP", "ORDER"].contains(&near);
         if !by && w.value.eq_ignore_ascii_case(near) {
             return None;

@@ -17,11 +17,13 @@ pub enum Statement {
     /// `EXECUTE STATEMENT SET BEGIN … END`: one job.
     StatementSet(Vec<Insert>),
     /// `CREATE TABLE`.
-    CreateTable(CreateTable),
+    CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.
     CreateView(CreateView),
     /// `CREATE DATABASE`.
     CreateDatabase(CreateDatabase),
+    /// `CREATE | ALTER | DROP | DESCRIBE CATALOG`, `SHOW CREATE CATALOG`.
+    Catalog(CatalogStatement),
     /// `ALTER TABLE | VIEW | DATABASE`.
     Alter(Alter),
     /// `CREATE FUNCTION`, `ALTER FUNCTION`.
@@ -44,6 +46,56 @@ pub enum Statement {
     Explain(Explain),
     /// `SHOW JOBS`, `DESCRIBE JOB`, `STOP JOB`.
     Job(JobStatement),
+}
+
+/// A statement about catalogs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CatalogStatement {
+    /// `CREATE CATALOG [IF NOT EXISTS] c [COMMENT '…'] WITH (…)`.
+    Create {
+        /// Its name, of one part.
+        name: Name,
+        /// `IF NOT EXISTS`.
+        if_not_exists: bool,
+        /// `COMMENT`.
+        comment: Option<String>,
+        /// `WITH`.
+        options: Options,
+    },
+    /// `DROP CATALOG [IF EXISTS] c`.
+    Drop {
+        /// Which.
+        name: Name,
+        /// `IF EXISTS`.
+        if_exists: bool,
+    },
+    /// `ALTER CATALOG c …`.
+    Alter {
+        /// Which.
+        name: Name,
+        /// What changes.
+        change: CatalogChange,
+    },
+    /// `DESCRIBE CATALOG [EXTENDED] c`.
+    Describe {
+        /// Which.
+        name: Name,
+        /// With its options.
+        extended: bool,
+    },
+    /// `SHOW CREATE CATALOG c`.
+    ShowCreate(Name),
+}
+
+/// What ALTER CATALOG changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CatalogChange {
+    /// `SET ('k' = 'v', …)`.
+    Set(Options),
+    /// `RESET ('k', …)`.
+    Reset(Vec<String>),
+    /// `COMMENT '…'`.
+    Comment(String),
 }
 
 /// A statement about running jobs.
@@ -417,6 +469,6 @@ pub struct Explain {
     pub changelog_mode: bool,
     /// `JSON_EXECUTION_PLAN`.
     pub json_plan: bool,
-    /// `ESTIMATED_COST`, `PLAN_ADVICE`: accepted, without effect.
+    /// What is explained. `ESTIMATED_COST` and `PLAN_ADVICE` are accepted, without effect: plans need no statistics.
     pub statement: Box<Statement>,
 }

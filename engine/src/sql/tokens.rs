@@ -10,6 +10,9 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Toke
 /// A chain of this many operators, such as `a OR b OR …`, is refused: each adds a level to the tree.
 const MAX_CHAIN: usize = 500;
 
+/// The name of what stands before MATCH_RECOGNIZE where it is a subquery.
+pub(super) const SUBQUERY: &str = "__SUBQUERY";
+
 /// Tokens ready for sqlparser.
 pub(super) struct Prepared {
     /// With spans in the whole text.
@@ -85,7 +88,7 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut hints = TableHints::new();
     let mut chain = Chain::default();
-    // `?` is a quantifier in its patterns.
+    // `?` and `{2,3}` are quantifiers in its patterns.
     let patterns = tokens.iter().any(|t| is_word(t, "MATCH_RECOGNIZE"));
     // In DDL two texts on two lines are a forgotten comma.
     let joins = !tokens
@@ -106,7 +109,7 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
             out.push(token.clone());
             continue;
         }
-        if !(patterns && matches!(token.token, Token::Placeholder(_))) {
+        if !(patterns && matches!(token.token, Token::Placeholder(_) | Token::LBrace)) {
             refuse(token, tokens.get(i + 1))?;
         }
         chain.count(token)?;
@@ -124,6 +127,11 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
         } else {
             out.push(token.clone());
         }
+    }
+    if patterns {
+        refuse_subset(&out)?;
+        skip_to_last(&mut out);
+        wrap_subqueries(&mut out);
     }
     move_within(&mut out);
     wrap_values(&mut out);
@@ -145,6 +153,9 @@ fn refuse(token: &TokenWithSpan, next: Option<&TokenWithSpan>) -> Result<()> {
         }
         Token::DoubleColon => at(Error::user("`::` is not Flink SQL.").with_hint("Write CAST(value AS type).")),
         Token::DoubleEq => at(Error::user("`==` is not Flink SQL.").with_hint("Write = to compare.")),
+        Token::AtSign => {
+            at(Error::user("`@` is not Flink SQL: there are no variables.").with_hint("Write the value itself."))
+        }
         Token::Sharp => at(Error::user("`#` does not begin a comment.").with_hint("Write -- for a comment.")),
         Token::Mod if next.is_some_and(|n| is_word(n, "flink") || is_word(n, "flinkssql")) => at(Error::user(
             "A paragraph header stands inside a statement.",
@@ -301,13 +312,18 @@ fn table_hint(
         moved.with_hint(e.hint().unwrap_or_default()).at(syntax::span(comment.span))
     };
     let dialect = FlinkDialect::new();
+    let first = hint.trim_start().get(.."OPTIONS".len()).unwrap_or_default();
+    if !first.eq_ignore_ascii_case("OPTIONS") {
+        // Flink takes hints of queries here too, and they say nothing.
+        return super::hints::check(hint).map_err(|e| e.at(syntax::span(comment.span)));
+    }
     let mut p = Parser::new(&dialect).with_tokens_with_locations(tokenize(hint).map_err(here)?);
     loop {
         let (kind, _) = syntax::identifier(&mut p, "a hint such as OPTIONS(…)").map_err(here)?;
         if !kind.eq_ignore_ascii_case("OPTIONS") {
             return Err(Error::unsupported(
-                format!("The hint {} after a table", shorten(&kind.to_uppercase())),
-                "After a table write /*+ OPTIONS('key' = 'value') */; other hints stand after SELECT.",
+                format!("The hint {} after OPTIONS", shorten(&kind.to_uppercase())),
+                "Write other hints after SELECT.",
             )
             .at(syntax::span(comment.span)));
         }
@@ -316,6 +332,77 @@ fn table_hint(
         if !syntax::take(&mut p, &Token::Comma) {
             return super::parser::expect_end(&p).map_err(here);
         }
+    }
+}
+
+/// `SUBSET u = (A, B)` of MATCH_RECOGNIZE.
+fn refuse_subset(tokens: &[TokenWithSpan]) -> Result<()> {
+    let significant: Vec<&TokenWithSpan> =
+        tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    let subset = significant.windows(4).find(|w| {
+        is_word(w[0], "SUBSET")
+            && matches!(w[1].token, Token::Word(_))
+            && w[2].token == Token::Eq
+            && w[3].token == Token::LParen
+    });
+    match subset {
+        None => Ok(()),
+        Some(found) => Err(Error::unsupported(
+            "SUBSET in MATCH_RECOGNIZE",
+            "Name columns without a variable for all rows of the match, or write out each variable.",
+        )
+        .at(syntax::span(found[0].span))),
+    }
+}
+
+/// `AFTER MATCH SKIP TO a` of MATCH_RECOGNIZE is `SKIP TO LAST a`.
+fn skip_to_last(tokens: &mut Vec<TokenWithSpan>) {
+    let places: Vec<usize> =
+        (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_))).collect();
+    let words = ["AFTER", "MATCH", "SKIP", "TO"];
+    let after = |window: &&[usize]| {
+        window.iter().zip(words).all(|(at, word)| is_word(&tokens[*at], word))
+            && !["NEXT", "FIRST", "LAST"].iter().any(|word| is_word(&tokens[window[4]], word))
+            && matches!(tokens[window[4]].token, Token::Word(_))
+    };
+    let found: Vec<usize> = places.windows(5).filter(after).map(|window| window[4]).collect();
+    for at in found.into_iter().rev() {
+        let span = tokens[at].span;
+        let space = TokenWithSpan { token: Token::Whitespace(Whitespace::Space), span };
+        tokens.splice(at..at, [TokenWithSpan { token: Token::make_word("LAST", None), span }, space]);
+    }
+}
+
+/// `(SELECT …) MATCH_RECOGNIZE (…)` becomes `__SUBQUERY((SELECT …)) MATCH_RECOGNIZE (…)`: sqlparser reads it behind names
+/// only. The AST pass takes the name away again.
+fn wrap_subqueries(tokens: &mut Vec<TokenWithSpan>) {
+    let before = |tokens: &[TokenWithSpan], at: usize| {
+        (0..at).rev().find(|i| !matches!(tokens[*i].token, Token::Whitespace(_)))
+    };
+    let mut at = tokens.len();
+    while let Some(found) = (0..at).rev().find(|i| is_word(&tokens[*i], "MATCH_RECOGNIZE")) {
+        at = found;
+        let Some(close) = before(tokens, found).filter(|i| tokens[*i].token == Token::RParen) else {
+            continue;
+        };
+        let mut depth = 0_usize;
+        let open = (0..=close).rev().find(|i| {
+            match tokens[*i].token {
+                Token::RParen => depth += 1,
+                Token::LParen => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            depth == 0
+        });
+        let Some(open) = open else { continue };
+        let first = (open + 1..close).find(|i| !matches!(tokens[*i].token, Token::Whitespace(_)));
+        if !first.is_some_and(|i| ["SELECT", "WITH"].iter().any(|word| is_word(&tokens[i], word))) {
+            continue;
+        }
+        let (opens, closes) = (tokens[open].span, tokens[close].span);
+        tokens.insert(close + 1, TokenWithSpan { token: Token::RParen, span: closes });
+        tokens.insert(open, TokenWithSpan { token: Token::LParen, span: opens });
+        tokens.insert(open, TokenWithSpan { token: Token::make_word(SUBQUERY, None), span: opens });
     }
 }
 

@@ -70,16 +70,25 @@ impl MemoryBudget {
         &self.spill_dir
     }
 
+    /// Makes the directory for what goes to disk, where that was not done yet.
+    ///
+    /// Errors: it cannot be made.
+    pub(super) fn take_place(&self) -> Result<()> {
+        let mut shared = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.1.is_none() {
+            shared.1 = Some(Place::take(&self.spill_dir)?);
+        }
+        Ok(())
+    }
+
     /// What stores spill to: one for all that spill at the same time.
     ///
     /// Errors: no files can be made there.
     pub(super) fn disk(&self) -> Result<Arc<Disk>> {
+        self.take_place()?;
         let mut shared = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(disk) = shared.0.upgrade() {
             return Ok(disk);
-        }
-        if shared.1.is_none() {
-            shared.1 = Some(Place::take(&self.spill_dir)?);
         }
         let disk = Arc::new(Disk::open(&self.spill_dir)?);
         shared.0 = Arc::downgrade(&disk);

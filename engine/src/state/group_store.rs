@@ -12,6 +12,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Bytes of state that a part of a snapshot is made of: about a millisecond's work.
@@ -22,8 +23,13 @@ const PART_GROUPS: (usize, usize) = (64, 8192);
 const MAX_DELETED: usize = 1 << 20;
 /// Groups that are looked at for their age with each batch, in memory and on disk.
 const SWEEP_GROUPS: (usize, usize) = (256, 32);
-/// Groups that are moved to disk at once.
+/// Most groups, and bytes of state about, that are moved to disk at once.
 const SPILL_GROUPS: usize = 4096;
+const SPILL_BYTES: usize = 4 << 20;
+/// Bytes of state, about, that a batch may bring back from disk: see `rows_at_once`.
+const LOAD_BYTES: u64 = 16 << 20;
+/// Groups that are woken at once.
+const WAKE_GROUPS: usize = 4096;
 /// Groups that are read back from disk at once when all are wanted.
 const DRAIN_GROUPS: usize = 8192;
 /// Bytes of freed places that are not worth moving all groups for.
@@ -51,10 +57,57 @@ pub trait Payload: Send {
     /// Bytes held, estimated.
     fn size(&self) -> usize;
 
+    /// Those of `size` that new groups take before there are more, where `free` of `groups` places are free.
+    fn spare(&self, free: usize, groups: usize) -> usize {
+        (self.size() as u128 * free as u128).checked_div(groups as u128).unwrap_or(0) as usize
+    }
+
     /// An empty one of the same kind.
     fn fresh(&self) -> Result<Self>
     where
         Self: Sized;
+
+    /// Takes over what `old` holds beside its groups, which have been moved here.
+    fn inherit(&mut self, old: &mut Self) {
+        let _ = old;
+    }
+
+    /// When something is to be done with `group` though no row of its key comes, beside what [`GroupStore::wake_at`]
+    /// was told; only asked when it goes to disk. `i64::MAX`: never.
+    fn due(&self, group: u32) -> i64 {
+        let _ = group;
+        i64::MAX
+    }
+
+    /// Whether `group` is kept though its time to live is over.
+    fn is_pinned(&self, group: u32) -> bool {
+        let _ = group;
+        false
+    }
+
+    /// What a snapshot holds of `groups`, whose keys are `keys`; of a delta at least what has changed since the last
+    /// snapshot. `None`: one row for each group, made of `state`.
+    fn rows(&self, groups: &[u32], keys: &[ArrayRef], kind: SnapshotKind) -> Result<Option<Vec<StateRows>>> {
+        let _ = (groups, keys, kind);
+        Ok(None)
+    }
+
+    /// What a delta holds of groups that are gone, whose keys are `keys`. `None`: a deleted row for each.
+    fn deleted(&self, keys: &[ArrayRef]) -> Result<Option<Vec<StateRows>>> {
+        let _ = keys;
+        Ok(None)
+    }
+
+    /// What a delta holds of rows that were taken away from groups since the last snapshot. Called once at each
+    /// barrier, for full snapshots too.
+    fn removed(&mut self) -> Result<Vec<StateRows>> {
+        Ok(Vec::new())
+    }
+
+    /// A snapshot holds all of `groups`.
+    fn saved(&mut self, groups: &[u32]) {
+        let _ = groups;
+    }
 }
 
 /// What a store needs to know of its operator.
@@ -88,11 +141,13 @@ impl Default for StoreContext {
 /// Keys with a payload each. An operator works on it batch by batch:
 ///
 /// 1. [`GroupStore::touch`] gives the group of each row; new keys get new groups with an empty payload.
-/// 2. The payload of these groups, and no other, may be changed.
+/// 2. The payload of these groups, and no other, may be changed. Where most rows change nothing,
+///    [`GroupStore::enter`] gives the groups, and [`GroupStore::change`] tells those that are changed.
 /// 3. [`GroupStore::remove`] takes away groups that have become empty.
 /// 4. [`GroupStore::settle`] ends the batch: what is too much for the memory leaves it.
 ///
-/// Group indexes mean nothing after `settle`.
+/// Group indexes mean nothing after `settle`. Groups that are to be looked at when a time has come are told to
+/// [`GroupStore::wake_at`], and asked for by [`GroupStore::wake`].
 pub struct GroupStore<P> {
     name: String,
     context: StoreContext,
@@ -112,6 +167,9 @@ pub struct GroupStore<P> {
     epoch: u32,
     /// When each group was last touched. Empty without a time to live.
     touched: Vec<i64>,
+    /// When groups in memory want to be woken: by time, and the time of each group (`i64::MAX`: never).
+    dues: BTreeSet<(i64, u32)>,
+    due: Vec<i64>,
     /// Groups that were touched since the last snapshot.
     dirty: Bits,
     /// Groups that an earlier snapshot holds.
@@ -143,6 +201,7 @@ struct Giving {
     spilled: Option<SpillReader>,
     /// The epoch that the barrier has ended.
     epoch: u32,
+    kind: SnapshotKind,
 }
 
 impl<P: Payload> GroupStore<P> {
@@ -179,6 +238,8 @@ impl<P: Payload> GroupStore<P> {
             draining: None,
             epoch: 1,
             touched: Vec::new(),
+            dues: BTreeSet::new(),
+            due: Vec::new(),
             dirty: Bits::default(),
             persisted: Bits::default(),
             wants_full: true,
@@ -221,6 +282,12 @@ impl<P: Payload> GroupStore<P> {
         self.table.is_empty() && self.spill.as_ref().is_none_or(|s| s.len() == 0)
     }
 
+    /// How many rows should be touched together: fewer where many bytes are on disk for each key. Never 0.
+    pub fn rows_at_once(&self) -> usize {
+        let Some(spill) = self.spill.as_ref().filter(|s| s.len() > 0) else { return usize::MAX };
+        usize::try_from(LOAD_BYTES * spill.len() / spill.bytes().max(1)).unwrap_or(usize::MAX).max(1)
+    }
+
     /// The keys of `groups` as columns.
     pub fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         self.table.keys(groups)
@@ -243,9 +310,7 @@ impl<P: Payload> GroupStore<P> {
         self.draining = Some(reader);
         let Some(loaded) = loaded else { return Ok(None) };
         let mut groups = Vec::new();
-        self.table.intern(&loaded.keys, loaded.headers.len(), &mut groups)?;
-        self.payload.resize(self.table.slots());
-        self.touched.resize(if self.has_ttl() { self.table.slots() } else { 0 }, UNKNOWN_TIME);
+        self.intern(&loaded.keys, loaded.headers.len(), &mut groups)?;
         self.payload.merge(&loaded.states, &groups)?;
         Ok(Some(groups))
     }
@@ -258,17 +323,109 @@ impl<P: Payload> GroupStore<P> {
         now_ms: i64,
         groups: &mut Vec<u32>,
     ) -> Result<()> {
+        self.enter(keys, rows, now_ms, groups)?;
+        groups.iter().for_each(|g| self.change(*g, now_ms));
+        Ok(())
+    }
+
+    /// As `touch`, but only those groups count as changed that `change` is called for. New groups that nothing was
+    /// put into are to be removed.
+    pub fn enter(
+        &mut self,
+        keys: &[ArrayRef],
+        rows: usize,
+        now_ms: i64,
+        groups: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.intern(keys, rows, groups)?;
+        if self.has_ttl() {
+            self.table.added().iter().for_each(|g| self.touched[*g as usize] = now_ms);
+        }
+        self.load()?;
+        groups.iter().for_each(|g| {
+            self.recent.insert(*g);
+        });
+        if self.has_ttl() {
+            self.expire(groups, now_ms)?;
+        }
+        self.save(groups)
+    }
+
+    /// The payload of `group`, which was entered, is changed at `now_ms`.
+    #[inline]
+    pub fn change(&mut self, group: u32, now_ms: i64) {
+        if self.context.ttl_ms > 0 {
+            self.touched[group as usize] = now_ms;
+        }
+        if self.context.tracks {
+            self.dirty.insert(group);
+        }
+    }
+
+    /// The groups of keys, in memory; new ones are empty, also where there is something on disk.
+    fn intern(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<()> {
         self.table.intern(keys, rows, groups)?;
         self.payload.resize(self.table.slots());
         if self.has_ttl() {
             self.touched.resize(self.table.slots(), UNKNOWN_TIME);
-            self.table.added().iter().for_each(|g| self.touched[*g as usize] = now_ms);
         }
-        self.load()?;
-        if self.has_ttl() {
-            self.expire(groups, now_ms)?;
+        Ok(())
+    }
+
+    /// `group`, which was touched, is to be woken at `time`, and at no other; `i64::MAX`: never.
+    pub fn wake_at(&mut self, group: u32, time: i64) {
+        let at = group as usize;
+        if at >= self.due.len() {
+            self.due.resize(self.table.slots(), i64::MAX);
         }
-        self.mark(groups, now_ms)
+        let old = std::mem::replace(&mut self.due[at], time);
+        if old == time {
+            return;
+        }
+        if old < i64::MAX {
+            self.dues.remove(&(old, group));
+        }
+        if time < i64::MAX {
+            self.dues.insert((time, group));
+        }
+    }
+
+    /// When `group` is woken.
+    pub fn wakes_at(&self, group: u32) -> i64 {
+        self.due.get(group as usize).copied().unwrap_or(i64::MAX)
+    }
+
+    /// No group is to be woken before this time.
+    pub fn next_wake(&self) -> Option<i64> {
+        let memory = self.dues.first().map_or(i64::MAX, |(time, _)| *time);
+        let disk = self.spill.as_ref().map_or(i64::MAX, Spill::earliest);
+        Some(memory.min(disk)).filter(|time| *time < i64::MAX)
+    }
+
+    /// Groups whose time is not after `until`, some of them with each call; empty at the end. They are not woken
+    /// again unless `wake_at` says so.
+    ///
+    /// Errors: groups cannot be read back from disk.
+    pub fn wake(&mut self, until: i64) -> Result<Vec<u32>> {
+        let mut groups = Vec::new();
+        while groups.len() < WAKE_GROUPS
+            && let Some((time, group)) = self.dues.first().copied().filter(|(time, _)| *time <= until)
+        {
+            self.dues.remove(&(time, group));
+            self.due[group as usize] = i64::MAX;
+            groups.push(group);
+        }
+        if groups.is_empty()
+            && let Some(spill) = self.spill.as_mut().filter(|s| s.earliest() <= until)
+            && let Some((keys, rows)) = spill.due(until, WAKE_GROUPS)?
+        {
+            let found: Vec<u32> = self.find_spilled(&keys, rows)?.into_iter().flatten().collect();
+            for group in &found {
+                self.wake_at(*group, i64::MAX);
+            }
+            groups = found;
+        }
+        Ok(groups)
     }
 
     /// Brings those of the groups just added that are on disk into memory. Tells which.
@@ -297,6 +454,16 @@ impl<P: Payload> GroupStore<P> {
                 }
             }
         }
+        for (group, header) in groups.iter().zip(&loaded.headers) {
+            // What the payload knows of itself need not be remembered.
+            if header.due < i64::MAX && header.due < self.payload.due(*group) {
+                self.wake_at(*group, header.due);
+            }
+        }
+        let unchanged = |(_, header): &(&u32, &Header)| header.epoch != self.epoch;
+        let saved: Vec<u32> =
+            groups.iter().zip(&loaded.headers).filter(unchanged).map(|(group, _)| *group).collect();
+        self.payload.saved(&saved);
         Ok(groups)
     }
 
@@ -322,11 +489,7 @@ impl<P: Payload> GroupStore<P> {
 
     fn find_spilled(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<Option<u32>>> {
         let mut groups = Vec::new();
-        self.table.intern(keys, rows, &mut groups)?;
-        self.payload.resize(self.table.slots());
-        if self.has_ttl() {
-            self.touched.resize(self.table.slots(), UNKNOWN_TIME);
-        }
+        self.intern(keys, rows, &mut groups)?;
         let mut unknown = Bits::default();
         self.table.added().to_vec().into_iter().for_each(|g| {
             unknown.insert(g);
@@ -342,16 +505,9 @@ impl<P: Payload> GroupStore<P> {
     /// Groups that were found are going to be changed at `now_ms`.
     pub fn mark(&mut self, groups: &[u32], now_ms: i64) -> Result<()> {
         self.save(groups)?;
-        groups.iter().for_each(|g| {
-            self.recent.insert(*g);
-        });
-        if self.has_ttl() {
-            groups.iter().for_each(|g| self.touched[*g as usize] = now_ms);
-        }
-        if self.context.tracks {
-            groups.iter().for_each(|g| {
-                self.dirty.insert(*g);
-            });
+        for group in groups {
+            self.recent.insert(*group);
+            self.change(*group, now_ms);
         }
         Ok(())
     }
@@ -363,13 +519,19 @@ impl<P: Payload> GroupStore<P> {
             return Ok(());
         }
         self.save(&old)?;
-        old.iter().for_each(|g| self.payload.clear(*g));
+        for group in old {
+            self.payload.clear(group);
+            if self.context.tracks {
+                self.dirty.insert(group);
+            }
+        }
         Ok(())
     }
 
     fn is_old(&self, group: u32, now_ms: i64) -> bool {
         let touched = self.touched[group as usize];
         touched.saturating_add(i64::try_from(self.context.ttl_ms).unwrap_or(i64::MAX)) <= now_ms
+            && !self.payload.is_pinned(group)
     }
 
     /// Takes `groups` away. Those that are not in use are ignored, as are doubles.
@@ -406,6 +568,9 @@ impl<P: Payload> GroupStore<P> {
             self.dirty.remove(*group);
             self.persisted.remove(*group);
             self.recent.remove(*group);
+            if self.due.get(*group as usize).is_some_and(|due| *due < i64::MAX) {
+                self.wake_at(*group, i64::MAX);
+            }
         }
         self.table.remove(groups.iter().copied());
     }
@@ -456,13 +621,15 @@ impl<P: Payload> GroupStore<P> {
 
     /// Bytes of free places.
     fn spare_bytes(&self) -> usize {
-        let slots = self.table.slots().max(1);
-        (self.groups_bytes() as u128 * (slots - self.table.len()) as u128 / slots as u128) as usize
+        let slots = self.table.slots();
+        let free = slots - self.table.len();
+        let table = (self.table.size() as u128 * free as u128).checked_div(slots as u128).unwrap_or(0);
+        table as usize + self.payload.spare(free, slots)
     }
 
     /// Bytes in use: free places are taken by new groups before there are more.
     fn held(&self) -> usize {
-        self.size() - self.spare_bytes()
+        self.size().saturating_sub(self.spare_bytes())
     }
 
     /// Moves `count` groups to disk: those that were not used for longest, about (second chance).
@@ -484,16 +651,23 @@ impl<P: Payload> GroupStore<P> {
             }
         }
         let victims: Vec<u32> = victims.iter_from(0).collect();
-        victims.chunks(SPILL_GROUPS).try_for_each(|groups| self.spill(groups))
+        let each = self.held() / self.table.len().max(1);
+        let most = (SPILL_BYTES / each.max(1)).clamp(1, SPILL_GROUPS);
+        victims.chunks(most).try_for_each(|groups| self.spill(groups))
     }
 
     fn spill(&mut self, groups: &[u32]) -> Result<()> {
         self.save(groups)?;
         let hashes: Vec<u64> = self.table.hashes(groups).collect();
+        let touched = |g: &u32| match self.payload.is_pinned(*g) {
+            true => UNKNOWN_TIME,
+            false => self.touched.get(*g as usize).copied().unwrap_or(UNKNOWN_TIME),
+        };
         let header = |g: &u32| Header {
             epoch: if self.dirty.contains(*g) { self.epoch } else { 0 },
             persisted: self.persisted.contains(*g),
-            touched: self.touched.get(*g as usize).copied().unwrap_or(UNKNOWN_TIME),
+            touched: touched(g),
+            due: self.payload.due(*g).min(self.wakes_at(*g)),
         };
         let headers: Vec<Header> = groups.iter().map(header).collect();
         let (keys, states) = (self.table.keys(groups)?, self.payload.state(groups)?);
@@ -520,6 +694,7 @@ impl<P: Payload> GroupStore<P> {
         let (mut table, mut payload) = (self.table.new_like(), self.payload.fresh()?);
         let (mut dirty, mut persisted, mut recent) = (Bits::default(), Bits::default(), Bits::default());
         let mut touched = Vec::new();
+        let (mut dues, mut due) = (BTreeSet::new(), Vec::new());
         let mut into = Vec::new();
         let groups: Vec<u32> = self.table.groups().collect();
         for groups in groups.chunks(SPILL_GROUPS) {
@@ -541,10 +716,17 @@ impl<P: Payload> GroupStore<P> {
                     touched.resize(table.slots(), UNKNOWN_TIME);
                     touched[*to as usize] = *time;
                 }
+                if let Some(time) = self.due.get(*from as usize).filter(|time| **time < i64::MAX) {
+                    due.resize(table.slots(), i64::MAX);
+                    due[*to as usize] = *time;
+                    dues.insert((*time, *to));
+                }
             }
         }
+        payload.inherit(&mut self.payload);
         (self.table, self.payload, self.touched) = (table, payload, touched);
         (self.dirty, self.persisted, self.recent) = (dirty, persisted, recent);
+        (self.dues, self.due) = (dues, due);
         (self.hand, self.spill_hand) = (0, 0);
         Ok(())
     }
@@ -598,6 +780,8 @@ impl<P: Payload> GroupStore<P> {
         self.table.size()
             + self.payload.size()
             + self.touched.len() * 8
+            + self.due.len() * 8
+            + self.dues.len() * 24
             + self.dirty.size()
             + self.persisted.size()
             + self.recent.size()
@@ -618,20 +802,25 @@ impl<P: Payload> GroupStore<P> {
         if changed.is_empty() {
             return Ok(());
         }
-        let rows = self.rows(&changed)?;
+        let kind = giving.kind;
+        let rows = self.rows(&changed, kind)?;
+        self.payload.saved(&changed);
         if let Some(giving) = &mut self.giving {
-            giving.saved.push(rows);
+            giving.saved.extend(rows);
         }
         Ok(())
     }
 
     /// `groups` as rows of a snapshot.
-    fn rows(&self, groups: &[u32]) -> Result<StateRows> {
+    fn rows(&self, groups: &[u32], kind: SnapshotKind) -> Result<Vec<StateRows>> {
         let mut columns = self.table.keys(groups)?;
+        if let Some(rows) = self.payload.rows(groups, &columns, kind)? {
+            return Ok(rows);
+        }
         let time = |g: &u32| self.touched.get(*g as usize).copied().filter(|t| *t != UNKNOWN_TIME);
         columns.push(Arc::new(Int64Array::from_iter(groups.iter().map(time))));
         columns.extend(self.payload.state(groups)?);
-        self.state_rows(columns, &self.table, groups, None)
+        Ok(vec![self.state_rows(columns, &self.table, groups, None)?])
     }
 
     fn state_rows(
@@ -663,14 +852,16 @@ impl<P: Payload> GroupStore<P> {
         let deleted = std::mem::replace(&mut self.deleted, self.table.new_like());
         let dirty = std::mem::take(&mut self.dirty);
         let full = out.kind() == SnapshotKind::Full;
+        let removed = self.payload.removed()?;
         self.giving = Some(Giving {
             pending: if full { self.table.live().clone() } else { dirty },
             next: 0,
-            saved: Vec::new(),
+            saved: if full { Vec::new() } else { removed },
             deleted: if full { self.table.new_like() } else { deleted },
             deleted_given: 0,
             spilled: self.spill.as_ref().map(|s| s.reader((!full).then_some(self.epoch))),
             epoch: self.epoch,
+            kind: out.kind(),
         });
         if self.context.tracks {
             self.epoch += 1;
@@ -690,7 +881,7 @@ impl<P: Payload> GroupStore<P> {
         Ok(progress)
     }
 
-    fn give(&self, giving: &mut Giving, out: &mut StateWriter) -> Result<SnapshotProgress> {
+    fn give(&mut self, giving: &mut Giving, out: &mut StateWriter) -> Result<SnapshotProgress> {
         let part = (self.part_bytes / (self.size() / self.table.slots().max(1)).max(1))
             .clamp(PART_GROUPS.0, PART_GROUPS.1);
         // First, as a key may have come again before the barrier.
@@ -699,7 +890,7 @@ impl<P: Payload> GroupStore<P> {
             let last = giving.deleted.len().min(giving.deleted_given + part) as u32;
             let groups: Vec<u32> = (first..last).collect();
             giving.deleted_given = last as usize;
-            out.rows(self.deleted_rows(&giving.deleted, &groups)?);
+            self.deleted_rows(&giving.deleted, &groups)?.into_iter().for_each(|rows| out.rows(rows));
             return Ok(SnapshotProgress::More);
         }
         std::mem::take(&mut giving.saved).into_iter().for_each(|rows| out.rows(rows));
@@ -709,7 +900,8 @@ impl<P: Payload> GroupStore<P> {
             groups.iter().for_each(|g| {
                 giving.pending.remove(*g);
             });
-            out.rows(self.rows(&groups)?);
+            self.rows(&groups, giving.kind)?.into_iter().for_each(|rows| out.rows(rows));
+            self.payload.saved(&groups);
         }
         if groups.len() == part {
             return Ok(SnapshotProgress::More);
@@ -725,33 +917,44 @@ impl<P: Payload> GroupStore<P> {
                 SnapshotProgress::Done
             }
             Some(loaded) => {
-                out.rows(self.spilled_rows(loaded)?);
+                self.spilled_rows(loaded, giving.kind)?.into_iter().for_each(|rows| out.rows(rows));
                 SnapshotProgress::More
             }
         })
     }
 
-    fn spilled_rows(&self, loaded: Loaded) -> Result<StateRows> {
+    fn spilled_rows(&self, loaded: Loaded, kind: SnapshotKind) -> Result<Vec<StateRows>> {
         let Loaded { headers, keys, states } = loaded;
+        if self.payload.rows(&[], &[], kind)?.is_some() {
+            let groups: Vec<u32> = (0..headers.len() as u32).collect();
+            let mut payload = self.payload.fresh()?;
+            payload.resize(groups.len());
+            payload.merge(&states, &groups)?;
+            return Ok(payload.rows(&groups, &keys, kind)?.unwrap_or_default());
+        }
         let mut key_groups = Vec::new();
         key_group::key_groups(&keys, self.context.max_parallelism, &mut key_groups)?;
         let mut columns = keys;
         let times = headers.iter().map(|h| Some(h.touched).filter(|t| *t != UNKNOWN_TIME));
         columns.push(Arc::new(Int64Array::from_iter(times)));
         columns.extend(states);
-        Ok(StateRows {
+        Ok(vec![StateRows {
             table: self.name.clone(),
             key_groups: Some(key_groups),
             rows: RecordBatch::try_new(self.schema.clone(), columns)?,
             deleted: None,
-        })
+        }])
     }
 
-    fn deleted_rows(&self, deleted: &KeyTable, groups: &[u32]) -> Result<StateRows> {
+    fn deleted_rows(&self, deleted: &KeyTable, groups: &[u32]) -> Result<Vec<StateRows>> {
         let mut columns = deleted.keys(groups)?;
+        if let Some(rows) = self.payload.deleted(&columns)? {
+            return Ok(rows);
+        }
         let rest = self.schema.fields()[columns.len()..].iter();
         columns.extend(rest.map(|f| new_null_array(f.data_type(), groups.len())));
-        self.state_rows(columns, deleted, groups, Some(BooleanBuffer::new_set(groups.len())))
+        let all = BooleanBuffer::new_set(groups.len());
+        Ok(vec![self.state_rows(columns, deleted, groups, Some(all))?])
     }
 
     /// Takes back all rows of a checkpoint: for an operator with this store alone.
@@ -764,6 +967,28 @@ impl<P: Payload> GroupStore<P> {
         Ok(())
     }
 
+    /// The groups of keys of a checkpoint, whose rows the operator puts back itself: into `groups` (cleared first).
+    /// Tells whether all of them are new, each once.
+    pub fn put_back(&mut self, keys: &[ArrayRef], rows: usize, groups: &mut Vec<u32>) -> Result<bool> {
+        self.intern(keys, rows, groups)?;
+        let all_new = self.table.added().len() == rows;
+        // Older rows of the same keys.
+        Ok(self.load()?.is_empty() && all_new)
+    }
+
+    /// Rows of a checkpoint have been put back, and `empty` groups are none. The next snapshot will be full.
+    pub fn settle_put_back(&mut self, empty: &[u32]) -> Result<()> {
+        let empty: Vec<u32> = empty.iter().copied().filter(|g| self.table.live().contains(*g)).collect();
+        self.forget(&empty);
+        self.wants_full = true;
+        self.make_room()
+    }
+
+    /// The next snapshot will be full.
+    pub fn want_full(&mut self) {
+        self.wants_full = true;
+    }
+
     /// Takes rows of a checkpoint back. The next snapshot will be full.
     ///
     /// Errors: the rows are not of this store.
@@ -772,19 +997,15 @@ impl<P: Payload> GroupStore<P> {
         let records = &rows.rows;
         let width = self.table.width();
         let mut groups = Vec::new();
-        self.table.intern(&records.columns()[..width], records.num_rows(), &mut groups)?;
-        self.payload.resize(self.table.slots());
-        if self.has_ttl() {
-            self.touched.resize(self.table.slots(), UNKNOWN_TIME);
+        let all_new = self.put_back(&records.columns()[..width], records.num_rows(), &mut groups)?;
+        let mut last: Vec<u32> = (0..groups.len() as u32).collect();
+        if !all_new {
+            // Of rows with the same key, the last counts.
+            let mut seen = Bits::default();
+            last = last.into_iter().rev().filter(|row| seen.insert(groups[*row as usize])).collect();
+            last.reverse();
+            groups.iter().for_each(|g| self.payload.clear(*g));
         }
-        // Older rows of the same keys.
-        self.load()?;
-        // Of rows with the same key, the last counts.
-        let mut seen = Bits::default();
-        let mut last: Vec<u32> =
-            (0..groups.len() as u32).rev().filter(|row| seen.insert(groups[*row as usize])).collect();
-        last.reverse();
-        groups.iter().for_each(|g| self.payload.clear(*g));
         let is_deleted = |row: u32| rows.deleted.as_ref().is_some_and(|d| d.value(row as usize));
         let (gone, kept): (Vec<u32>, Vec<u32>) = last.into_iter().partition(|row| is_deleted(*row));
         let into: Vec<u32> = kept.iter().map(|row| groups[*row as usize]).collect();
@@ -800,9 +1021,7 @@ impl<P: Payload> GroupStore<P> {
             }
         }
         let gone: Vec<u32> = gone.iter().map(|row| groups[*row as usize]).collect();
-        self.forget(&gone);
-        self.wants_full = true;
-        self.make_room()
+        self.settle_put_back(&gone)
     }
 
     fn check(&self, rows: &StateRows) -> Result<()> {

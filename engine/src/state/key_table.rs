@@ -94,7 +94,7 @@ impl KeyTable {
     }
 
     /// The hash of each of `groups`: see `state/hash.rs`.
-    pub(super) fn hashes<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
+    pub fn hashes<'a>(&'a self, groups: &'a [u32]) -> impl Iterator<Item = u64> + 'a {
         groups.iter().map(|g| self.hashes[*g as usize])
     }
 
@@ -114,6 +114,22 @@ impl KeyTable {
             [View::I32(values, None)] => self.intern_rows(&views, &hashes, groups, |columns, group, row| {
                 matches!(&columns[0], KeyColumn::I32(c) if c.equals(group, values[row]))
             }),
+            [View::I64(a, None), View::I64(b, None)] => {
+                self.intern_rows(&views, &hashes, groups, |columns, group, row| match columns {
+                    [KeyColumn::I64(x), KeyColumn::I64(y)] => {
+                        x.equals(group, a[row]) && y.equals(group, b[row])
+                    }
+                    _ => false,
+                })
+            }
+            [View::I32(a, None), View::I64(b, None)] => {
+                self.intern_rows(&views, &hashes, groups, |columns, group, row| match columns {
+                    [KeyColumn::I32(x), KeyColumn::I64(y)] => {
+                        x.equals(group, a[row]) && y.equals(group, b[row])
+                    }
+                    _ => false,
+                })
+            }
             _ => self.intern_rows(&views, &hashes, groups, |columns, group, row| {
                 columns.iter().zip(&views).all(|(column, view)| column.equals(group, view, row))
             }),

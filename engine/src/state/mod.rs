@@ -10,9 +10,7 @@ mod group_store_tests;
 mod hash;
 pub mod key_group;
 mod key_table;
-mod row_store;
-#[cfg(test)]
-mod row_store_tests;
+mod run_file;
 mod snapshot;
 mod spill;
 #[cfg(test)]
@@ -21,5 +19,5 @@ pub(crate) mod testing;
 pub use budget::MemoryBudget;
 pub use group_store::{GroupStore, Payload, StoreContext};
 pub use key_table::KeyTable;
-pub use row_store::{Matches, Probe, RowStore};
+pub use run_file::{Piece, RunFile, Share};
 pub use snapshot::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};

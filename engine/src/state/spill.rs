@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Bytes of blocks that the database keeps in memory.
 const CACHE_BYTES: u64 = 16 << 20;
 /// Least and most bytes that a store's tree gathers in memory before it writes them out.
-const MEMTABLE_BYTES: (u64, u64) = (1 << 19, 8 << 20);
+const MEMTABLE_BYTES: (u64, u64) = (1 << 19, 4 << 20);
 /// Bytes of the database's journal, which is never read: the least it can be set to.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// Bytes of a block of keys and states, read as one.
-const BLOCK_BYTES: u32 = 8 << 10;
+/// Bytes of a block of keys and states, read as one. Small and not compressed: a group is looked up alone.
+const BLOCK_BYTES: u32 = 4 << 10;
 /// Threads that write out and merge.
 const WORKERS: usize = 1;
 /// Longest key that the tree takes; groups with longer ones stay in memory.
@@ -31,8 +31,8 @@ const MAX_KEY_BYTES: usize = 60_000;
 const HASH_BYTES: usize = 8;
 /// Bits of the filter that tells keys that were never spilled.
 const FILTER_BITS: u64 = 1 << 25;
-/// Bytes before a group's state: the epoch in which it last changed, whether a snapshot holds it, its time.
-const HEADER_BYTES: usize = 4 + 1 + 8;
+/// Bytes before a group's state: the epoch in which it last changed, whether a snapshot holds it, its times.
+const HEADER_BYTES: usize = 4 + 1 + 8 + 8;
 
 /// Beginning of the names of the directories that processes spill to.
 const DIRECTORY: &str = "runnel-state-";
@@ -131,7 +131,9 @@ impl Disk {
                 .max_memtable_size(memtable_bytes)
                 .manual_journal_persist(true)
                 .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
-                .data_block_compression_policy(CompressionPolicy::all(CompressionType::Lz4))
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                // What is not there was mostly told by our own filter.
+                .expect_point_read_hits(true)
         };
         self.database.keyspace(name, options).map_err(|e| failed(&self.directory, &e))
     }
@@ -154,6 +156,8 @@ pub(super) struct Header {
     pub(super) persisted: bool,
     /// When it was last touched.
     pub(super) touched: i64,
+    /// When it is to be woken; `i64::MAX` for never.
+    pub(super) due: i64,
 }
 
 impl Header {
@@ -161,16 +165,19 @@ impl Header {
         into.extend_from_slice(&self.epoch.to_le_bytes());
         into.push(u8::from(self.persisted));
         into.extend_from_slice(&self.touched.to_le_bytes());
+        into.extend_from_slice(&self.due.to_le_bytes());
     }
 
     fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (epoch, rest) = bytes.split_first_chunk::<4>()?;
         let (persisted, rest) = rest.split_first()?;
-        let (touched, state) = rest.split_first_chunk::<8>()?;
+        let (touched, rest) = rest.split_first_chunk::<8>()?;
+        let (due, state) = rest.split_first_chunk::<8>()?;
         let header = Self {
             epoch: u32::from_le_bytes(*epoch),
             persisted: *persisted == 1,
             touched: i64::from_le_bytes(*touched),
+            due: i64::from_le_bytes(*due),
         };
         Some((header, state))
     }
@@ -179,9 +186,13 @@ impl Header {
 /// The groups of one store that are on disk.
 pub(super) struct Spill {
     disk: Arc<Disk>,
+    name: String,
     groups: Keyspace,
     /// Keys spilled with changes since the last snapshot, in an epoch of each parity.
     changed: [Keyspace; 2],
+    /// The groups that are to be woken, by time. Made when there is one.
+    dues: Option<Keyspace>,
+    earliest: i64,
     filter: Bits,
     filter_mask: u64,
     keys: RowConverter,
@@ -214,6 +225,14 @@ impl SpillReader {
     }
 }
 
+/// The sign of times, turned so that their bytes compare as they do.
+const SIGN: u64 = 1 << 63;
+
+/// Where a group with `key` stands among those that are to be woken.
+fn due_key(due: i64, key: &[u8]) -> Vec<u8> {
+    [&(due as u64 ^ SIGN).to_be_bytes(), key].concat()
+}
+
 fn converter(types: &[DataType]) -> Result<RowConverter> {
     Ok(RowConverter::new(types.iter().map(|t| SortField::new(t.clone())).collect())?)
 }
@@ -240,6 +259,9 @@ impl Spill {
         Ok(Self {
             groups: tree("groups", bytes)?,
             changed: [tree("changed-0", bytes / 4)?, tree("changed-1", bytes / 4)?],
+            dues: None,
+            earliest: i64::MAX,
+            name: format!("{number}-{name}"),
             filter: Bits::default(),
             filter_mask: bits - 1,
             keys: converter(key_types)?,
@@ -297,6 +319,9 @@ impl Spill {
     ) -> Result<Vec<usize>> {
         let keys = self.encode(hashes, keys)?;
         let states = self.states.convert_columns(states)?;
+        if self.dues.is_none() && headers.iter().any(|header| header.due < i64::MAX) {
+            self.dues = Some(self.disk.tree(&format!("{}-dues", self.name), MEMTABLE_BYTES.0)?);
+        }
         let mut batch = self.disk.database.batch();
         let mut refused = Vec::new();
         for (row, key) in keys.into_iter().enumerate() {
@@ -314,6 +339,10 @@ impl Spill {
             self.filter.insert((hashes[row] & self.filter_mask) as u32);
             if header.epoch > 0 {
                 batch.insert(&self.changed[header.epoch as usize % 2], key.clone(), Vec::new());
+            }
+            if let (Some(dues), true) = (&self.dues, header.due < i64::MAX) {
+                self.earliest = self.earliest.min(header.due);
+                batch.insert(dues, due_key(header.due, &key), Vec::new());
             }
             batch.insert(&self.groups, key, value);
         }
@@ -335,13 +364,57 @@ impl Spill {
                 self.len = self.len.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub((key.len() + value.len()) as u64);
                 batch.remove(&self.groups, key.as_slice());
+                let due = Header::read(&value).map_or(i64::MAX, |(header, _)| header.due);
+                if let (Some(dues), true) = (&self.dues, due < i64::MAX) {
+                    batch.remove(dues, due_key(due, key));
+                }
                 rows.push(row);
                 found.push(value);
             }
         }
         batch.commit().map_err(|e| self.error(&e))?;
         let (headers, states) = self.decode(found.iter().map(|v| &**v))?;
+        if self.earliest < i64::MAX && headers.iter().any(|header| header.due <= self.earliest) {
+            self.earliest = self.first_due()?;
+        }
         Ok((rows, Loaded { headers, keys: Vec::new(), states }))
+    }
+
+    fn first_due(&self) -> Result<i64> {
+        let Some(guard) = self.dues.as_ref().and_then(|dues| dues.first_key_value()) else {
+            return Ok(i64::MAX);
+        };
+        let key = guard.key().map_err(|e| self.error(&e))?;
+        Ok(key.first_chunk::<HASH_BYTES>().map_or(i64::MAX, |time| (u64::from_be_bytes(*time) ^ SIGN) as i64))
+    }
+
+    /// When the first group on disk is to be woken; `i64::MAX`: none is.
+    pub(super) fn earliest(&self) -> i64 {
+        self.earliest
+    }
+
+    /// The keys of groups that are to be woken at the latest at `until`, by time, at most `most`, and their number.
+    pub(super) fn due(&mut self, until: i64, most: usize) -> Result<Option<(Vec<ArrayRef>, usize)>> {
+        let Some(dues) = &self.dues else { return Ok(None) };
+        let mut keys = Vec::new();
+        let mut earliest = i64::MAX;
+        for guard in dues.iter() {
+            let key = guard.key().map_err(|e| self.error(&e))?;
+            let Some((time, group)) = key.split_first_chunk::<HASH_BYTES>() else { continue };
+            earliest = (u64::from_be_bytes(*time) ^ SIGN) as i64;
+            if earliest > until || keys.len() == most {
+                break;
+            }
+            keys.push(group.to_vec());
+            earliest = i64::MAX;
+        }
+        self.earliest = earliest;
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        let parser = self.keys.parser();
+        let rows = keys.iter().map(|key| parser.parse(&key[HASH_BYTES..]));
+        Ok(Some((self.keys.convert_rows(rows)?, keys.len())))
     }
 
     fn decode<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<(Vec<Header>, Vec<ArrayRef>)> {
@@ -416,7 +489,7 @@ impl Spill {
 impl Drop for Spill {
     fn drop(&mut self) {
         // The database goes with its last store; until then, what this one has is of no use.
-        for tree in [&self.groups, &self.changed[0], &self.changed[1]] {
+        for tree in [&self.groups, &self.changed[0], &self.changed[1]].into_iter().chain(&self.dues) {
             let _ = self.disk.database.delete_keyspace(tree.clone());
         }
     }

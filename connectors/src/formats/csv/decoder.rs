@@ -252,6 +252,7 @@ fn value(text: &[u8], column: &mut Column, options: &CsvOptions) -> Read<()> {
             if text.is_empty() {
                 return null(column);
             }
+            row.begin();
             let mut rest = Some(text);
             let total = row.columns.len();
             for (i, field) in row.columns.iter_mut().enumerate() {

@@ -76,6 +76,11 @@ impl CsvEncoder {
     }
 
     fn wants_quotes(&self, text: &[u8]) -> bool {
+        if text.is_ascii() {
+            let calls =
+                |b: &u8| u32::from(*b) < self.least_safe || *b == b'\\' || self.options.escape == Some(*b);
+            return text.len() > LONGEST_UNQUOTED || text.iter().any(calls);
+        }
         // In UTF-16 units, as Java counts.
         let text = std::str::from_utf8(text).unwrap_or_default();
         let mut units = 0;

@@ -1,13 +1,15 @@
 //! The JSON decoder: one pass from bytes to columns, reading only what the projection asks for.
 
-use super::scan::{Fault, FaultKind, Scan, Scanner, Token, compact, unescape};
+use super::cursor::Cursor;
+use super::scan::{Fault, FaultKind, Scan, Token, compact, unescape};
 use super::{JsonOptions, TimestampFormat};
 use crate::formats::column::{Column, Row, Values, in_unit};
 use crate::formats::values::{self, DecimalValue};
-use crate::formats::{DecodeError, Decoded, Decoder, Payloads, excerpt};
+use crate::formats::{DecodeError, Decoded, Decoder, PADDING_BYTES, Payloads, excerpt};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, SchemaRef};
 use engine::error::Result;
+use std::ops::Range;
 
 /// Most characters of the data in an error's text.
 const EXCERPT: usize = 60;
@@ -37,41 +39,55 @@ impl JsonDecoder {
         Ok(Self { row: Row::new(schema.fields())?, schema, reader, rows: 0 })
     }
 
-    /// Reads one record: no row for an empty one, one for an object, one for each element of an array.
-    fn record(&mut self, scanner: &mut Scanner) -> Scan<()> {
-        if scanner.bytes[scanner.at..scanner.end].starts_with(b"\xef\xbb\xbf") {
-            scanner.at += 3;
+    /// Reads the record at hand: no row for an empty one, one for an object, one for each element of an array. May come
+    /// to a place behind the record, in which case it is to be read again `alone`.
+    fn record(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
+        if cursor.peek() != b'{' {
+            cursor.word(b"\xef\xbb\xbf");
+            cursor.blanks();
         }
-        scanner.blanks();
-        match scanner.peek() {
-            b'{' => self.top(scanner),
+        match cursor.peek() {
+            b'{' => self.top(cursor),
             b'[' => {
-                scanner.at += 1;
-                scanner.blanks();
-                if scanner.peek() == b']' {
+                cursor.bump();
+                cursor.blanks();
+                if cursor.peek() == b']' {
+                    cursor.bump();
                     return Ok(());
                 }
                 loop {
-                    if scanner.peek() != b'{' {
-                        return scanner.fault("an object");
+                    if cursor.peek() != b'{' {
+                        return cursor.fault("an object");
                     }
-                    self.top(scanner)?;
-                    scanner.blanks();
-                    match scanner.peek() {
-                        b',' => scanner.at += 1,
-                        b']' => return Ok(()),
-                        _ => return scanner.fault("',' or ']'"),
+                    self.top(cursor)?;
+                    cursor.blanks();
+                    match cursor.peek() {
+                        b',' => cursor.bump(),
+                        b']' => {
+                            cursor.bump();
+                            return Ok(());
+                        }
+                        _ => return cursor.fault("',' or ']'"),
                     }
-                    scanner.blanks();
+                    cursor.blanks();
                 }
             }
-            _ if scanner.at == scanner.end => Ok(()),
-            _ => scanner.fault("an object"),
+            _ if cursor.is_at_end() => Ok(()),
+            _ => cursor.fault("an object"),
         }
     }
 
-    fn top(&mut self, scanner: &mut Scanner) -> Scan<()> {
-        self.reader.object(scanner, &mut self.row, self.rows)?;
+    /// Reads the record at `span` of `bytes` as if nothing came after it.
+    #[cold]
+    fn alone(&mut self, bytes: &[u8], span: Range<usize>) -> Scan<()> {
+        let text = &bytes[span.clone()];
+        let padded = [text, &[0; PADDING_BYTES]].concat();
+        let Some(mut cursor) = Cursor::new(&padded, text.len()) else { return Ok(()) };
+        self.record(&mut cursor).map_err(|fault| Box::new(Fault { at: fault.at + span.start, ..*fault }))
+    }
+
+    fn top(&mut self, cursor: &mut Cursor<'_>) -> Scan<()> {
+        self.reader.object(cursor, &mut self.row, self.rows)?;
         self.rows += 1;
         Ok(())
     }
@@ -93,6 +109,9 @@ impl Decoder for JsonDecoder {
         self.row.truncate(0);
         self.rows = 0;
         let bytes = payloads.buffer();
+        let Some(mut cursor) = Cursor::new(bytes, payloads.num_bytes()) else {
+            return Err(DecodeError { payload: 0, message: "The records are not padded.".to_string() });
+        };
         // Once for all is nearly free. A character cut by the border of two payloads passes, but can only stand
         // where the grammar does not let it.
         let all_text = simdutf8::basic::from_utf8(bytes).is_ok();
@@ -101,11 +120,21 @@ impl Decoder for JsonDecoder {
         for payload in 0..payloads.len() {
             let span = payloads.span(payload);
             let before = self.rows;
-            let mut scanner = Scanner { bytes, at: span.start, end: span.end };
             let read = match all_text {
-                true => self.record(&mut scanner),
+                true => {
+                    cursor = cursor.moved(span.start);
+                    let read = self.record(&mut cursor);
+                    // What lies behind a record may have been taken for a part of it.
+                    if read.is_err() || cursor.at() > span.end {
+                        self.rows = before;
+                        self.row.truncate(before);
+                        self.alone(bytes, span.clone())
+                    } else {
+                        read
+                    }
+                }
                 false => match simdutf8::compat::from_utf8(&bytes[span.clone()]) {
-                    Ok(_) => self.record(&mut scanner),
+                    Ok(_) => self.alone(bytes, span.clone()),
                     Err(e) => Err(Box::new(Fault {
                         at: span.start + e.valid_up_to(),
                         kind: FaultKind::Syntax("UTF-8"),
@@ -155,7 +184,7 @@ fn describe(fault: &Fault, record: &[u8], start: usize) -> String {
 }
 
 /// The value at `token`, for an error's text.
-fn shown(scanner: &Scanner, token: Token) -> String {
+fn shown(cursor: &Cursor<'_>, token: Token) -> String {
     let (start, end) = match token {
         Token::Null => return "null".to_string(),
         Token::True => return "true".to_string(),
@@ -165,72 +194,73 @@ fn shown(scanner: &Scanner, token: Token) -> String {
         }
         Token::String { start, end, .. } => (start - 1, end + 1),
     };
-    excerpt(&scanner.bytes[start..end], 0, EXCERPT)
+    excerpt(cursor.slice(start, end), 0, EXCERPT)
 }
 
 impl Reader {
     /// Reads the object at hand as value `row` of all columns.
     #[inline]
-    fn object(&self, scanner: &mut Scanner, object: &mut Row, row: usize) -> Scan<()> {
-        scanner.at += 1;
-        scanner.blanks();
-        if scanner.peek() == b'}' {
-            scanner.at += 1;
+    fn object(&self, cursor: &mut Cursor<'_>, object: &mut Row, row: usize) -> Scan<()> {
+        let mut read = 0;
+        cursor.bump();
+        cursor.blanks();
+        if cursor.peek() == b'}' {
+            cursor.bump();
         } else {
             let mut prediction = object.keys.begin();
             loop {
-                let column = object.keys.next(scanner, &mut prediction)?;
-                if scanner.peek() != b':' {
-                    scanner.blanks();
-                }
-                scanner.expect(b':', "':' after a key")?;
-                scanner.blanks();
+                let column = object.keys.next(cursor, &mut prediction)?;
+                cursor.blanks();
                 match column {
-                    None => drop(scanner.value()?),
+                    None => drop(cursor.value()?),
                     Some(i) => {
                         let column = &mut object.columns[i];
                         if column.len > row {
                             column.truncate(row);
+                            read -= 1;
                         }
-                        self.value(scanner, column)?;
+                        self.value(cursor, column)?;
+                        read += 1;
                     }
                 }
-                scanner.blanks();
-                match scanner.peek() {
+                cursor.blanks();
+                match cursor.peek() {
                     b',' => {
-                        scanner.at += 1;
-                        scanner.blanks();
+                        cursor.bump();
+                        cursor.blanks();
                     }
                     b'}' => {
-                        scanner.at += 1;
+                        cursor.bump();
                         break;
                     }
-                    _ => return scanner.fault("',' or '}'"),
+                    _ => return cursor.fault("',' or '}'"),
                 }
             }
         }
-        for column in &mut object.columns {
-            if column.len == row {
-                self.missing(scanner, column)?;
+        if read < object.columns.len() {
+            for column in &mut object.columns {
+                if column.len == row {
+                    self.missing(cursor, column)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn missing(&self, scanner: &Scanner, column: &mut Column) -> Scan<()> {
+    fn missing(&self, cursor: &Cursor<'_>, column: &mut Column) -> Scan<()> {
         if self.fail_on_missing {
             let message = format!("The record has no field `{}`.", column.field.name());
-            return Err(Box::new(Fault { at: scanner.at, kind: FaultKind::Value(message) }));
+            return Err(Box::new(Fault { at: cursor.at(), kind: FaultKind::Value(message) }));
         }
-        self.null(scanner, column)
+        self.null(cursor, column)
     }
 
     #[inline]
-    fn null(&self, scanner: &Scanner, column: &mut Column) -> Scan<()> {
+    fn null(&self, cursor: &Cursor<'_>, column: &mut Column) -> Scan<()> {
         if !column.field.is_nullable() {
             let message =
                 format!("Column `{}` is NOT NULL, but the record has no value for it.", column.field.name());
-            return Err(Box::new(Fault { at: scanner.at, kind: FaultKind::Value(message) }));
+            return Err(Box::new(Fault { at: cursor.at(), kind: FaultKind::Value(message) }));
         }
         column.push_null();
         Ok(())
@@ -238,61 +268,67 @@ impl Reader {
 
     /// The value at `token` does not fit the column: NULL, or the end of the record.
     #[cold]
-    fn misfit(&self, scanner: &Scanner, token: Token, column: &mut Column) -> Scan<()> {
+    fn misfit(&self, cursor: &Cursor<'_>, token: Token, column: &mut Column) -> Scan<()> {
         if self.ignore {
-            return self.null(scanner, column);
+            return self.null(cursor, column);
         }
         let field: &Field = &column.field;
         let message = format!(
             "Column `{}`: {} is no {}.",
             field.name(),
-            shown(scanner, token),
+            shown(cursor, token),
             engine::functions::field::type_text(field)
         );
-        Err(Box::new(Fault { at: scanner.at, kind: FaultKind::Value(message) }))
+        Err(Box::new(Fault { at: cursor.at(), kind: FaultKind::Value(message) }))
     }
 
     /// Reads the value at hand into `column`.
-    fn value(&self, scanner: &mut Scanner, column: &mut Column) -> Scan<()> {
-        if scanner.peek() == b'n' {
-            scanner.word(b"null")?;
-            return self.null(scanner, column);
-        }
+    #[inline]
+    fn value(&self, cursor: &mut Cursor<'_>, column: &mut Column) -> Scan<()> {
         match &mut column.values {
             Values::Int64(values) => {
-                if let Some(value) = plain_integer(scanner) {
+                if let Some(value) = cursor.plain_integer() {
                     values.push(value);
                     column.pushed();
                     return Ok(());
                 }
             }
             Values::Int32(values) => {
-                let start = scanner.at;
-                if let Some(value) = plain_integer(scanner) {
+                let before = *cursor;
+                if let Some(value) = cursor.plain_integer() {
                     if let Ok(value) = i32::try_from(value) {
                         values.push(value);
                         column.pushed();
                         return Ok(());
                     }
-                    scanner.at = start;
+                    *cursor = before;
                 }
             }
-            Values::Text(text) if scanner.peek() == b'"' => {
-                let (start, end, escaped) = scanner.string()?;
-                if escaped {
-                    unescape(&mut text.bytes, &scanner.bytes[start..end]);
+            Values::Text(text) if cursor.peek() == b'"' => {
+                let before = *cursor;
+                cursor.bump();
+                if cursor.copy_to_special(&mut text.bytes) == b'"' {
+                    cursor.bump();
                 } else {
-                    text.bytes.extend_from_slice(&scanner.bytes[start..end]);
+                    text.forget_open();
+                    *cursor = before;
+                    let (start, end, _) = cursor.string()?;
+                    unescape(&mut text.bytes, cursor.slice(start, end));
                 }
                 if !text.close() {
-                    return too_much(scanner);
+                    return too_much(cursor);
                 }
                 column.pushed();
                 return Ok(());
             }
-            Values::Timestamp { unit, ltz, minute, values } if scanner.peek() == b'"' => {
-                let (start, end, escaped) = scanner.string()?;
-                let text = &scanner.bytes[start..end];
+            Values::Timestamp { unit, ltz, minute, values } if cursor.peek() == b'"' => {
+                if let Some(value) = minute.of(*unit).and_then(|m| Some(m.1 + cursor.milliseconds_of(m.0)?)) {
+                    values.push(value);
+                    column.pushed();
+                    return Ok(());
+                }
+                let (start, end, escaped) = cursor.string()?;
+                let text = cursor.slice(start, end);
                 let value = values::timestamp(text, self.timestamps, *ltz, minute);
                 match value.and_then(|(seconds, nanos)| in_unit(seconds, nanos, *unit)) {
                     Some(value) if !escaped => {
@@ -300,37 +336,42 @@ impl Reader {
                         column.pushed();
                         return Ok(());
                     }
-                    _ => return self.scalar(scanner, Token::String { start, end, escaped }, column),
+                    _ => return self.scalar(cursor, Token::String { start, end, escaped }, column),
                 }
             }
-            Values::Row(row) if scanner.peek() == b'{' => {
-                self.object(scanner, row, column.len)?;
+            Values::Row(row) if cursor.peek() == b'{' => {
+                row.begin();
+                self.object(cursor, row, column.len)?;
                 column.pushed();
                 return Ok(());
             }
-            Values::List { .. } if scanner.peek() == b'[' => return self.list(scanner, column),
-            Values::Map { .. } if scanner.peek() == b'{' => return self.map(scanner, column),
+            Values::List { .. } if cursor.peek() == b'[' => return self.list(cursor, column),
+            Values::Map { .. } if cursor.peek() == b'{' => return self.map(cursor, column),
             _ => {}
         }
-        let token = scanner.value()?;
-        self.scalar(scanner, token, column)
+        if cursor.peek() == b'n' {
+            cursor.whole_word(b"null")?;
+            return self.null(cursor, column);
+        }
+        let token = cursor.value()?;
+        self.scalar(cursor, token, column)
     }
 
     /// Reads a value that was passed already: all conversions, none of them fast.
-    fn scalar(&self, scanner: &Scanner, token: Token, column: &mut Column) -> Scan<()> {
+    fn scalar(&self, cursor: &Cursor<'_>, token: Token, column: &mut Column) -> Scan<()> {
         let mut unescaped = Vec::new();
         let (text, kind): (&[u8], Kind) = match token {
-            Token::Null => return self.null(scanner, column),
+            Token::Null => return self.null(cursor, column),
             Token::True => (b"true", Kind::Word),
             Token::False => (b"false", Kind::Word),
-            Token::Number { start, end } => (&scanner.bytes[start..end], Kind::Number),
-            Token::String { start, end, escaped: false } => (&scanner.bytes[start..end], Kind::String),
+            Token::Number { start, end } => (cursor.slice(start, end), Kind::Number),
+            Token::String { start, end, escaped: false } => (cursor.slice(start, end), Kind::String),
             Token::String { start, end, escaped: true } => {
-                unescape(&mut unescaped, &scanner.bytes[start..end]);
+                unescape(&mut unescaped, cursor.slice(start, end));
                 (&unescaped, Kind::String)
             }
             Token::Object { start, end } | Token::Array { start, end } => {
-                (&scanner.bytes[start..end], Kind::Container)
+                (cursor.slice(start, end), Kind::Container)
             }
         };
         let small = |most: i64| {
@@ -356,7 +397,7 @@ impl Reader {
             ($values:expr, $value:expr) => {
                 match $value {
                     Some(value) => $values.push(value),
-                    None => return self.misfit(scanner, token, column),
+                    None => return self.misfit(cursor, token, column),
                 }
             };
         }
@@ -365,9 +406,9 @@ impl Reader {
                 Kind::Word => values.push(text == b"true"),
                 Kind::Number => values.push(false),
                 // Flink gives NULL here with ignore-parse-errors, and FALSE without.
-                Kind::String if text.is_empty() && self.ignore => return self.null(scanner, column),
+                Kind::String if text.is_empty() && self.ignore => return self.null(cursor, column),
                 Kind::String => values.push(values::trim(text).eq_ignore_ascii_case(b"true")),
-                Kind::Container => return self.misfit(scanner, token, column),
+                Kind::Container => return self.misfit(cursor, token, column),
             },
             Values::Int8(values) => put!(values, small(i64::from(i8::MAX)).map(|v| v as i8)),
             Values::Int16(values) => put!(values, small(i64::from(i16::MAX)).map(|v| v as i16)),
@@ -384,8 +425,8 @@ impl Reader {
                 };
                 match value {
                     DecimalValue::Value(value) => values.push(value),
-                    DecimalValue::Overflow => return self.null(scanner, column),
-                    DecimalValue::Invalid => return self.misfit(scanner, token, column),
+                    DecimalValue::Overflow => return self.null(cursor, column),
+                    DecimalValue::Invalid => return self.misfit(cursor, token, column),
                 }
             }
             Values::Text(bytes) => {
@@ -395,17 +436,17 @@ impl Reader {
                     bytes.bytes.extend_from_slice(text);
                 }
                 if !bytes.close() {
-                    return too_much(scanner);
+                    return too_much(cursor);
                 }
             }
             Values::Binary(bytes) => match string().and_then(values::base64) {
                 Some(value) => {
                     bytes.bytes.extend_from_slice(&value);
                     if !bytes.close() {
-                        return too_much(scanner);
+                        return too_much(cursor);
                     }
                 }
-                None => return self.misfit(scanner, token, column),
+                None => return self.misfit(cursor, token, column),
             },
             Values::Date(values) => put!(values, string().and_then(values::date)),
             Values::Time(values) => {
@@ -417,79 +458,79 @@ impl Reader {
                 put!(values, value.and_then(|(seconds, nanos)| in_unit(seconds, nanos, *unit)));
             }
             Values::Null | Values::List { .. } | Values::Map { .. } | Values::Row(_) => {
-                return self.misfit(scanner, token, column);
+                return self.misfit(cursor, token, column);
             }
         }
         column.pushed();
         Ok(())
     }
 
-    fn list(&self, scanner: &mut Scanner, column: &mut Column) -> Scan<()> {
-        let Values::List { item, ends } = &mut column.values else { return scanner.fault("a list") };
-        scanner.at += 1;
-        scanner.blanks();
-        if scanner.peek() == b']' {
-            scanner.at += 1;
+    fn list(&self, cursor: &mut Cursor<'_>, column: &mut Column) -> Scan<()> {
+        let Values::List { item, ends } = &mut column.values else { return cursor.fault("a list") };
+        cursor.bump();
+        cursor.blanks();
+        if cursor.peek() == b']' {
+            cursor.bump();
         } else {
             loop {
-                self.value(scanner, item)?;
-                scanner.blanks();
-                match scanner.peek() {
-                    b',' => scanner.at += 1,
+                self.value(cursor, item)?;
+                cursor.blanks();
+                match cursor.peek() {
+                    b',' => cursor.bump(),
                     b']' => {
-                        scanner.at += 1;
+                        cursor.bump();
                         break;
                     }
-                    _ => return scanner.fault("',' or ']'"),
+                    _ => return cursor.fault("',' or ']'"),
                 }
-                scanner.blanks();
+                cursor.blanks();
             }
         }
         match i32::try_from(item.len) {
             Ok(end) => ends.push(end),
-            Err(_) => return too_much(scanner),
+            Err(_) => return too_much(cursor),
         }
         column.pushed();
         Ok(())
     }
 
-    fn map(&self, scanner: &mut Scanner, column: &mut Column) -> Scan<()> {
+    fn map(&self, cursor: &mut Cursor<'_>, column: &mut Column) -> Scan<()> {
         let Values::Map { keys, value, ends, dropped } = &mut column.values else {
-            return scanner.fault("a map");
+            return cursor.fault("a map");
         };
         let first = keys.len();
-        scanner.at += 1;
-        scanner.blanks();
-        if scanner.peek() == b'}' {
-            scanner.at += 1;
+        cursor.bump();
+        cursor.blanks();
+        if cursor.peek() == b'}' {
+            cursor.bump();
         } else {
             loop {
-                if scanner.peek() != b'"' {
-                    return scanner.fault("a key in double quotes");
+                if cursor.peek() != b'"' {
+                    return cursor.fault("a key in double quotes");
                 }
-                let (start, end, escaped) = scanner.string()?;
+                let (start, end, escaped) = cursor.string()?;
                 if escaped {
-                    unescape(&mut keys.bytes, &scanner.bytes[start..end]);
+                    unescape(&mut keys.bytes, cursor.slice(start, end));
                 } else {
-                    keys.bytes.extend_from_slice(&scanner.bytes[start..end]);
+                    keys.bytes.extend_from_slice(cursor.slice(start, end));
                 }
                 if !keys.close() {
-                    return too_much(scanner);
+                    return too_much(cursor);
                 }
-                scanner.blanks();
-                scanner.expect(b':', "':' after a key")?;
-                scanner.blanks();
-                self.value(scanner, value)?;
-                scanner.blanks();
-                match scanner.peek() {
-                    b',' => scanner.at += 1,
+                cursor.blanks();
+                cursor.expect(b':', "':' after a key")?;
+                cursor.blanks();
+                self.value(cursor, value)?;
+                cursor.blanks();
+                match cursor.peek() {
+                    b',' => cursor.bump(),
                     b'}' => {
-                        scanner.at += 1;
+                        cursor.bump();
                         break;
                     }
-                    _ => return scanner.fault("',' or '}'"),
+                    _ => return cursor.fault("',' or '}'"),
                 }
-                scanner.blanks();
+                cursor.blanks();
             }
         }
         if keys.len() > first + 1 {
@@ -500,7 +541,7 @@ impl Reader {
         }
         match i32::try_from(keys.len()) {
             Ok(end) => ends.push(end),
-            Err(_) => return too_much(scanner),
+            Err(_) => return too_much(cursor),
         }
         column.pushed();
         Ok(())
@@ -516,28 +557,7 @@ enum Kind {
 }
 
 #[cold]
-fn too_much(scanner: &Scanner) -> Scan<()> {
+fn too_much(cursor: &Cursor<'_>) -> Scan<()> {
     let message = "The records of one batch hold more than 2 GiB of text in one column.".to_string();
-    Err(Box::new(Fault { at: scanner.at, kind: FaultKind::Value(message) }))
-}
-
-/// Passes an integer of at most 18 digits without fraction, exponent or leading zeros. Does not move for others.
-#[inline(always)]
-fn plain_integer(scanner: &mut Scanner) -> Option<i64> {
-    let negative = scanner.peek() == b'-';
-    let first = scanner.at + usize::from(negative);
-    let mut at = first;
-    let mut value: i64 = 0;
-    // The padding ends the loop: it is no digit.
-    while at < scanner.end && scanner.bytes[at].is_ascii_digit() && at - first < 18 {
-        value = value * 10 + i64::from(scanner.bytes[at] - b'0');
-        at += 1;
-    }
-    let leading_zero = at > first + 1 && scanner.bytes[first] == b'0';
-    let next = if at < scanner.end { scanner.bytes[at] } else { 0 };
-    if at == first || leading_zero || !matches!(next, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r') {
-        return None;
-    }
-    scanner.at = at;
-    Some(if negative { -value } else { value })
+    Err(Box::new(Fault { at: cursor.at(), kind: FaultKind::Value(message) }))
 }

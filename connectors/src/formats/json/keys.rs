@@ -1,7 +1,8 @@
 //! `KeyOrder`: the keys of an object in the order in which they come, learned while reading, so that the next key is
 //! usually found with one comparison.
 
-use super::scan::{Scan, Scanner, unescape};
+use super::cursor::Cursor;
+use super::scan::{Scan, unescape};
 use std::collections::HashMap;
 
 /// Most keys remembered for one object: keys may be data.
@@ -22,7 +23,7 @@ pub(in crate::formats) struct KeyOrder {
 /// A key that was seen.
 #[derive(Debug)]
 struct Key {
-    /// Its text with both quotes: the first 16 bytes, and which of them count.
+    /// Its text with both quotes and the colon: the first 16 bytes, and which of them count.
     head: u128,
     mask: u128,
     /// The whole of it.
@@ -52,30 +53,27 @@ impl KeyOrder {
         Prediction { previous: NONE, guess: self.first }
     }
 
-    /// Passes the key at hand, standing on its quote. Gives its column, `None` if nobody reads it.
+    /// Passes the key at hand and its colon, standing on its quote. Gives its column, `None` if nobody reads it.
     #[inline(always)]
-    pub(super) fn next(&mut self, scanner: &mut Scanner, at: &mut Prediction) -> Scan<Option<usize>> {
-        if let Some(key) = self.known.get(at.guess) {
-            let length = key.literal.len();
-            if (scanner.sixteen() ^ key.head) & key.mask == 0
-                && scanner.at + length <= scanner.end
-                && (length <= 16 || scanner.bytes[scanner.at..scanner.at + length] == *key.literal)
-            {
-                scanner.at += length;
-                *at = Prediction { previous: at.guess, guess: key.next };
-                return Ok(key.column);
-            }
+    pub(super) fn next(&mut self, cursor: &mut Cursor<'_>, at: &mut Prediction) -> Scan<Option<usize>> {
+        if let Some(key) = self.known.get(at.guess)
+            && cursor.literal(key.head, key.mask, &key.literal)
+        {
+            *at = Prediction { previous: at.guess, guess: key.next };
+            return Ok(key.column);
         }
-        self.slow(scanner, at)
+        self.slow(cursor, at)
     }
 
     #[cold]
-    fn slow(&mut self, scanner: &mut Scanner, at: &mut Prediction) -> Scan<Option<usize>> {
-        if scanner.peek() != b'"' {
-            return scanner.fault("a key in double quotes");
+    fn slow(&mut self, cursor: &mut Cursor<'_>, at: &mut Prediction) -> Scan<Option<usize>> {
+        if cursor.peek() != b'"' {
+            return cursor.fault("a key in double quotes");
         }
-        let (start, end, escaped) = scanner.string()?;
-        let raw = &scanner.bytes[start..end];
+        let (start, end, escaped) = cursor.string()?;
+        cursor.blanks();
+        cursor.expect(b':', "':' after a key")?;
+        let raw = cursor.slice(start, end);
         let place = match self.places.get(raw) {
             Some(place) => *place,
             None => {
@@ -91,7 +89,7 @@ impl KeyOrder {
                     return Ok(column);
                 }
                 self.places.insert(raw.into(), self.known.len());
-                self.known.push(Key::new(&scanner.bytes[start - 1..=end], column));
+                self.known.push(Key::new(cursor.slice(start - 1, end + 1), column));
                 self.known.len() - 1
             }
         };
@@ -105,7 +103,9 @@ impl KeyOrder {
 }
 
 impl Key {
-    fn new(literal: &[u8], column: Option<usize>) -> Self {
+    /// `quoted` is its text with both quotes.
+    fn new(quoted: &[u8], column: Option<usize>) -> Self {
+        let literal = [quoted, b":"].concat();
         let mut head = [0; 16];
         let n = literal.len().min(16);
         head[..n].copy_from_slice(&literal[..n]);

@@ -1,5 +1,6 @@
 //! `json`: one JSON object a record, by column names; a top-level array is a row for each element.
 
+mod cursor;
 mod decoder;
 mod encoder;
 mod keys;

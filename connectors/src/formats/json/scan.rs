@@ -1,8 +1,10 @@
-//! `Scanner`: walks over JSON text, byte by byte, without making anything of it.
+//! The grammar of JSON: a cursor passes values without making anything of them.
 //!
-//! The text is a record inside a larger padded buffer, so that a few bytes past its end may be loaded; `end` bounds
-//! what belongs to it. The grammar is checked everywhere, also in values that nobody reads. Two things are taken as
-//! Jackson takes them for Flink: control characters may stand unescaped in strings, and a surrogate may be alone.
+//! The grammar is checked everywhere, also in values that nobody reads. Two things are taken as Jackson takes them for
+//! Flink: control characters may stand unescaped in strings, and a surrogate may be alone.
+
+use super::cursor::Cursor;
+use crate::formats::PADDING_BYTES;
 
 /// Deepest nesting of objects and arrays.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -38,41 +40,10 @@ pub(super) enum Token {
     Array { start: usize, end: usize },
 }
 
-/// See the head of the file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Scanner<'a> {
-    pub bytes: &'a [u8],
-    pub at: usize,
-    pub end: usize,
-}
-
-impl<'a> Scanner<'a> {
-    /// The byte at hand; 0 at the end (which no grammar rule takes).
-    #[inline(always)]
-    pub fn peek(&self) -> u8 {
-        if self.at < self.end { self.bytes[self.at] } else { 0 }
-    }
-
-    /// Passes blanks.
-    #[inline(always)]
-    pub fn blanks(&mut self) {
-        while self.peek() <= b' ' && matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
-            self.at += 1;
-        }
-    }
-
-    /// Sixteen bytes from here on, of which some may lie behind the end.
-    #[inline(always)]
-    pub fn sixteen(&self) -> u128 {
-        match self.bytes.get(self.at..self.at + 16) {
-            Some(bytes) => u128::from_le_bytes(bytes.try_into().unwrap_or([0; 16])),
-            None => 0,
-        }
-    }
-
+impl Cursor<'_> {
     #[cold]
     pub fn fault<T>(&self, expected: &'static str) -> Scan<T> {
-        Err(Box::new(Fault { at: self.at, kind: FaultKind::Syntax(expected) }))
+        Err(Box::new(Fault { at: self.at(), kind: FaultKind::Syntax(expected) }))
     }
 
     /// Passes `byte`.
@@ -81,7 +52,7 @@ impl<'a> Scanner<'a> {
         if self.peek() != byte {
             return self.fault(expected);
         }
-        self.at += 1;
+        self.bump();
         Ok(())
     }
 
@@ -89,14 +60,13 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub fn string(&mut self) -> Scan<(usize, usize, bool)> {
         self.expect(b'"', "a string")?;
-        let start = self.at;
+        let start = self.at();
         let mut escaped = false;
         loop {
-            self.at = end_of_plain(self.bytes, self.at, self.end);
-            match self.peek() {
-                b'"' if self.at < self.end => {
-                    self.at += 1;
-                    return Ok((start, self.at - 1, escaped));
+            match self.find_special() {
+                b'"' => {
+                    self.bump();
+                    return Ok((start, self.at() - 1, escaped));
                 }
                 b'\\' => {
                     escaped = true;
@@ -110,16 +80,16 @@ impl<'a> Scanner<'a> {
     /// Passes an escape, standing on its backslash.
     #[cold]
     fn escape(&mut self) -> Scan<()> {
-        self.at += 1;
+        self.bump();
         match self.peek() {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.bump(),
             b'u' => {
-                self.at += 1;
+                self.bump();
                 for _ in 0..4 {
                     if !self.peek().is_ascii_hexdigit() {
                         return self.fault("four hexadecimal digits after \\u");
                     }
-                    self.at += 1;
+                    self.bump();
                 }
             }
             _ => return self.fault("one of \" \\ / b f n r t u after a backslash"),
@@ -130,10 +100,10 @@ impl<'a> Scanner<'a> {
     /// Passes a number, standing on its first character.
     pub fn number(&mut self) -> Scan<()> {
         if self.peek() == b'-' {
-            self.at += 1;
+            self.bump();
         }
         match self.peek() {
-            b'0' => self.at += 1,
+            b'0' => self.bump(),
             b'1'..=b'9' => self.digits(),
             _ => return self.fault("a value"),
         }
@@ -141,16 +111,16 @@ impl<'a> Scanner<'a> {
             return self.fault("a number without leading zeros");
         }
         if self.peek() == b'.' {
-            self.at += 1;
+            self.bump();
             if !self.peek().is_ascii_digit() {
                 return self.fault("a digit after the decimal point");
             }
             self.digits();
         }
         if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
+            self.bump();
             if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
+                self.bump();
             }
             if !self.peek().is_ascii_digit() {
                 return self.fault("a digit in the exponent");
@@ -165,56 +135,50 @@ impl<'a> Scanner<'a> {
 
     fn digits(&mut self) {
         while self.peek().is_ascii_digit() {
-            self.at += 1;
+            self.bump();
         }
     }
 
     /// Passes `null`, `true` or `false`.
     #[inline]
-    pub fn word(&mut self, word: &'static [u8]) -> Scan<()> {
-        let end = self.at + word.len();
-        if end > self.end || self.bytes[self.at..end] != *word {
+    pub fn whole_word<const N: usize>(&mut self, word: &[u8; N]) -> Scan<()> {
+        if !self.word(word) || self.peek().is_ascii_alphanumeric() || self.peek() == b'_' {
             return self.fault("a value");
         }
-        let next = if end < self.end { self.bytes[end] } else { 0 };
-        if next.is_ascii_alphanumeric() || next == b'_' {
-            return self.fault("a value");
-        }
-        self.at = end;
         Ok(())
     }
 
     /// Passes any value, standing on its first character.
     pub fn value(&mut self) -> Scan<Token> {
-        let start = self.at;
+        let start = self.at();
         Ok(match self.peek() {
             b'"' => {
                 let (start, end, escaped) = self.string()?;
                 Token::String { start, end, escaped }
             }
             b'n' => {
-                self.word(b"null")?;
+                self.whole_word(b"null")?;
                 Token::Null
             }
             b't' => {
-                self.word(b"true")?;
+                self.whole_word(b"true")?;
                 Token::True
             }
             b'f' => {
-                self.word(b"false")?;
+                self.whole_word(b"false")?;
                 Token::False
             }
             b'{' => {
                 self.container()?;
-                Token::Object { start, end: self.at }
+                Token::Object { start, end: self.at() }
             }
             b'[' => {
                 self.container()?;
-                Token::Array { start, end: self.at }
+                Token::Array { start, end: self.at() }
             }
             _ => {
                 self.number()?;
-                Token::Number { start, end: self.at }
+                Token::Number { start, end: self.at() }
             }
         })
     }
@@ -234,7 +198,7 @@ impl<'a> Scanner<'a> {
                     depth += 1;
                     let object = bracket == b'{';
                     open = open << 1 | u128::from(object);
-                    self.at += 1;
+                    self.bump();
                     self.blanks();
                     if self.peek() != bracket + 2 {
                         if object {
@@ -247,9 +211,9 @@ impl<'a> Scanner<'a> {
                 b'"' => {
                     self.string()?;
                 }
-                b'n' => self.word(b"null")?,
-                b't' => self.word(b"true")?,
-                b'f' => self.word(b"false")?,
+                b'n' => self.whole_word(b"null")?,
+                b't' => self.whole_word(b"true")?,
+                b'f' => self.whole_word(b"false")?,
                 _ => self.number()?,
             }
             // Here a value has ended.
@@ -260,7 +224,7 @@ impl<'a> Scanner<'a> {
                     b'}' if object => {}
                     b']' if !object => {}
                     b',' => {
-                        self.at += 1;
+                        self.bump();
                         self.blanks();
                         if object {
                             self.key()?;
@@ -270,7 +234,7 @@ impl<'a> Scanner<'a> {
                     _ if object => return self.fault("',' or '}'"),
                     _ => return self.fault("',' or ']'"),
                 }
-                self.at += 1;
+                self.bump();
                 open >>= 1;
                 depth -= 1;
                 if depth == 0 {
@@ -291,33 +255,6 @@ impl<'a> Scanner<'a> {
         self.blanks();
         Ok(())
     }
-}
-
-/// The first `"` or `\` at or after `at`, or `end`.
-#[inline(always)]
-fn end_of_plain(bytes: &[u8], mut at: usize, end: usize) -> usize {
-    // Eight bytes a step: a byte that equals the pattern becomes zero, and the lowest zero byte is found exactly.
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const QUOTES: u64 = ONES * b'"' as u64;
-    const BACKSLASHES: u64 = ONES * b'\\' as u64;
-    while let Some(eight) = bytes.get(at..at + 8) {
-        let eight = u64::from_le_bytes(eight.try_into().unwrap_or([0; 8]));
-        let quote = eight ^ QUOTES;
-        let backslash = eight ^ BACKSLASHES;
-        let found = (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGH;
-        if found != 0 {
-            return (at + found.trailing_zeros() as usize / 8).min(end);
-        }
-        at += 8;
-        if at >= end {
-            return end;
-        }
-    }
-    while at < end && !matches!(bytes[at], b'"' | b'\\') {
-        at += 1;
-    }
-    at
 }
 
 /// Appends the text of the inside of a checked string with escapes. A surrogate without its other half becomes `?`,
@@ -361,11 +298,12 @@ fn hex(digits: &[u8]) -> u16 {
 /// Appends a checked value as Jackson writes a tree: no blanks, plain escapes, and fractions as doubles.
 #[cold]
 pub(super) fn compact(out: &mut Vec<u8>, text: &[u8]) {
-    let mut scanner = Scanner { bytes: text, at: 0, end: text.len() };
-    while scanner.at < scanner.end {
-        match scanner.peek() {
+    let padded = [text, &[0; PADDING_BYTES]].concat();
+    let Some(mut cursor) = Cursor::new(&padded, text.len()) else { return };
+    while !cursor.is_at_end() {
+        match cursor.peek() {
             b'"' => {
-                let Ok((start, end, escaped)) = scanner.string() else { return };
+                let Ok((start, end, escaped)) = cursor.string() else { return };
                 if escaped {
                     let mut plain = Vec::new();
                     unescape(&mut plain, &text[start..end]);
@@ -375,11 +313,11 @@ pub(super) fn compact(out: &mut Vec<u8>, text: &[u8]) {
                 }
             }
             b'-' | b'0'..=b'9' => {
-                let start = scanner.at;
-                if scanner.number().is_err() {
+                let start = cursor.at();
+                if cursor.number().is_err() {
                     return;
                 }
-                let number = &text[start..scanner.at];
+                let number = &text[start..cursor.at()];
                 match std::str::from_utf8(number).ok().and_then(|n| n.parse::<f64>().ok()) {
                     Some(value) if number.iter().any(|b| matches!(b, b'.' | b'e' | b'E')) => {
                         crate::formats::java::write_double(out, value);
@@ -387,10 +325,11 @@ pub(super) fn compact(out: &mut Vec<u8>, text: &[u8]) {
                     _ => out.extend_from_slice(number),
                 }
             }
-            b' ' | b'\t' | b'\n' | b'\r' => scanner.at += 1,
+            0 => return,
+            b' ' | b'\t' | b'\n' | b'\r' => cursor.bump(),
             other => {
                 out.push(other);
-                scanner.at += 1;
+                cursor.bump();
             }
         }
     }
@@ -401,10 +340,9 @@ mod tests {
     use super::*;
 
     fn accepts(text: &str) -> bool {
-        let mut bytes = text.as_bytes().to_vec();
-        bytes.resize(bytes.len() + 64, 0);
-        let mut scanner = Scanner { bytes: &bytes, at: 0, end: text.len() };
-        scanner.value().is_ok() && scanner.at == text.len()
+        let bytes = [text.as_bytes(), &[0; PADDING_BYTES]].concat();
+        let mut cursor = Cursor::new(&bytes, text.len()).unwrap();
+        cursor.value().is_ok() && cursor.is_at_end()
     }
 
     #[test]

@@ -2,30 +2,30 @@
 
 /// A body being written.
 #[derive(Debug, Default)]
-pub(super) struct Body(pub Vec<u8>);
+pub(in super::super) struct Body(pub Vec<u8>);
 
 impl Body {
-    pub(super) fn int8(mut self, value: i8) -> Self {
+    pub(in super::super) fn int8(mut self, value: i8) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn int16(mut self, value: i16) -> Self {
+    pub(in super::super) fn int16(mut self, value: i16) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn int32(mut self, value: i32) -> Self {
+    pub(in super::super) fn int32(mut self, value: i32) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn int64(mut self, value: i64) -> Self {
+    pub(in super::super) fn int64(mut self, value: i64) -> Self {
         self.0.extend(value.to_be_bytes());
         self
     }
 
-    pub(super) fn string(self, value: &str) -> Self {
+    pub(in super::super) fn string(self, value: &str) -> Self {
         // Kafka's names have at most 249 letters; transactional ids come from options of the same order.
         let bytes = &value.as_bytes()[..value.len().min(i16::MAX as usize)];
         let mut body = self.int16(bytes.len() as i16);
@@ -33,7 +33,7 @@ impl Body {
         body
     }
 
-    pub(super) fn bytes(self, value: &[u8]) -> Self {
+    pub(in super::super) fn bytes(self, value: &[u8]) -> Self {
         let mut body = self.int32(i32::try_from(value.len()).unwrap_or(i32::MAX));
         body.0.extend(value);
         body
@@ -48,19 +48,19 @@ impl Body {
     }
 
     /// Length of a compact array.
-    pub(super) fn compact_array(mut self, length: usize) -> Self {
+    pub(in super::super) fn compact_array(mut self, length: usize) -> Self {
         self.varint(length + 1);
         self
     }
 
-    pub(super) fn compact_string(mut self, value: &str) -> Self {
+    pub(in super::super) fn compact_string(mut self, value: &str) -> Self {
         self.varint(value.len() + 1);
         self.0.extend(value.as_bytes());
         self
     }
 
     /// No tagged fields.
-    pub(super) fn no_tags(mut self) -> Self {
+    pub(in super::super) fn no_tags(mut self) -> Self {
         self.0.push(0);
         self
     }
@@ -68,7 +68,7 @@ impl Body {
 
 /// An answer being read. Every read past its end gives `None`.
 #[derive(Debug)]
-pub(super) struct Answer<'a>(pub &'a [u8]);
+pub(in super::super) struct Answer<'a>(pub &'a [u8]);
 
 impl<'a> Answer<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -77,24 +77,24 @@ impl<'a> Answer<'a> {
         Some(head)
     }
 
-    pub(super) fn int8(&mut self) -> Option<i8> {
+    pub(in super::super) fn int8(&mut self) -> Option<i8> {
         Some(self.take(1)?[0] as i8)
     }
 
-    pub(super) fn int16(&mut self) -> Option<i16> {
+    pub(in super::super) fn int16(&mut self) -> Option<i16> {
         Some(i16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    pub(super) fn int32(&mut self) -> Option<i32> {
+    pub(in super::super) fn int32(&mut self) -> Option<i32> {
         Some(i32::from_be_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    pub(super) fn int64(&mut self) -> Option<i64> {
+    pub(in super::super) fn int64(&mut self) -> Option<i64> {
         Some(i64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
 
     /// A string, empty for null.
-    pub(super) fn string(&mut self) -> Option<String> {
+    pub(in super::super) fn string(&mut self) -> Option<String> {
         let length = self.int16()?;
         if length < 0 {
             return Some(String::new());
@@ -102,13 +102,13 @@ impl<'a> Answer<'a> {
         Some(String::from_utf8_lossy(self.take(length as usize)?).into_owned())
     }
 
-    pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(in super::super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.int32()?;
         self.take(usize::try_from(length).unwrap_or(0))
     }
 
     /// Length of an array, 0 for null.
-    pub(super) fn array(&mut self) -> Option<usize> {
+    pub(in super::super) fn array(&mut self) -> Option<usize> {
         Some(usize::try_from(self.int32()?).unwrap_or(0))
     }
 
@@ -128,18 +128,18 @@ impl<'a> Answer<'a> {
     }
 
     /// Length of a compact array, 0 for null.
-    pub(super) fn compact_array(&mut self) -> Option<usize> {
+    pub(in super::super) fn compact_array(&mut self) -> Option<usize> {
         Some(self.varint()?.saturating_sub(1))
     }
 
     /// A compact string, empty for null.
-    pub(super) fn compact_string(&mut self) -> Option<String> {
+    pub(in super::super) fn compact_string(&mut self) -> Option<String> {
         let length = self.varint()?.saturating_sub(1);
         Some(String::from_utf8_lossy(self.take(length)?).into_owned())
     }
 
     /// Passes tagged fields over.
-    pub(super) fn tags(&mut self) -> Option<()> {
+    pub(in super::super) fn tags(&mut self) -> Option<()> {
         for _ in 0..self.varint()? {
             self.varint()?;
             let length = self.varint()?;

@@ -1,5 +1,5 @@
-//! `Wire`: the few requests about transactions that librdkafka has no call for, over connections of their own.
-//! With them a transaction that a dead process prepared is finished or taken back.
+//! Connections to brokers besides librdkafka's, and `Wire`: the few requests about transactions that librdkafka has
+//! no call for. With them a transaction that a dead process prepared is finished or taken back.
 
 mod bytes;
 mod connection;
@@ -7,8 +7,8 @@ mod security;
 
 use super::client::shorten;
 use super::properties::Properties;
-use bytes::{Answer, Body};
-use connection::{Api, Connection, malformed};
+pub(super) use bytes::{Answer, Body};
+pub(super) use connection::{Api, Connection, malformed};
 use engine::error::{Error, Result};
 pub(super) use security::Security;
 use std::collections::{BTreeSet, HashMap};
@@ -87,6 +87,7 @@ enum Verdict<T> {
 /// Talks to brokers. Calls block, and repeat what failed for a passing reason until the time is over.
 pub(super) struct Wire {
     brokers: String,
+    client_id: String,
     security: Security,
     timeout: Duration,
     /// Connections by `host:port`.
@@ -102,6 +103,7 @@ impl Wire {
     pub(super) fn new(properties: &Properties) -> Result<Self> {
         Ok(Self {
             brokers: properties.brokers().to_string(),
+            client_id: properties.client_id().to_string(),
             security: properties.security()?,
             timeout: properties.api_timeout(),
             connections: HashMap::new(),
@@ -302,9 +304,7 @@ impl Wire {
     fn any(&mut self, api: Api, body: &[u8]) -> io::Result<Vec<u8>> {
         let brokers = self.brokers.clone();
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "there is no broker");
-        for broker in brokers.split(',').map(str::trim).filter(|b| !b.is_empty()) {
-            // `PLAINTEXT://host:9092` is allowed too.
-            let broker = broker.rsplit("://").next().unwrap_or(broker);
+        for broker in addresses(&brokers) {
             match self.call(broker, api, body) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) if hopeless(&error) => return Err(error),
@@ -316,11 +316,8 @@ impl Wire {
 
     fn call(&mut self, broker: &str, api: Api, body: &[u8]) -> io::Result<Vec<u8>> {
         if !self.connections.contains_key(broker) {
-            let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port = port.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no port"))?;
             let wait = self.timeout.min(ANSWER_WAIT);
-            let connection = Connection::open(host, port, &self.security, wait)?;
+            let connection = Connection::open(broker, &self.client_id, &self.security, wait)?;
             self.connections.insert(broker.to_string(), connection);
         }
         let Some(connection) = self.connections.get_mut(broker) else { return Err(malformed()) };
@@ -367,7 +364,15 @@ impl Wire {
     }
 }
 
-fn hopeless(error: &io::Error) -> bool {
+/// The addresses of `bootstrap.servers`.
+pub(super) fn addresses(brokers: &str) -> impl Iterator<Item = &str> {
+    // `PLAINTEXT://host:9092` is allowed too.
+    let plain = |b| str::rsplit(b, "://").next().unwrap_or(b);
+    brokers.split(',').map(str::trim).filter(|b| !b.is_empty()).map(plain)
+}
+
+/// Whether trying again is of no use.
+pub(super) fn hopeless(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
 }
 

@@ -5,11 +5,12 @@ use crate::error::Result;
 use crate::message::ChangeBatch;
 use crate::operators::{OpenContext, Operator, OperatorContext};
 use crate::state::key_group::{key_groups, task_of};
-use crate::state::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
+use crate::state::{MemoryBudget, SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};
 use arrow::array::{BooleanArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 type Make = Box<dyn Fn() -> Box<dyn Operator>>;
 
@@ -87,14 +88,18 @@ pub(super) struct Shadows {
     stored: Stored,
     /// Several tasks, full snapshots.
     split: Vec<Box<dyn Operator>>,
+    /// What `single` may use from the first step on: nothing, so that all that can go to disk does after each batch.
+    nothing: Arc<MemoryBudget>,
+    _disk: tempfile::TempDir,
 }
 
-fn context(task: usize, parallelism: usize) -> OpenContext {
+fn context(task: usize, parallelism: usize, memory: Arc<MemoryBudget>) -> OpenContext {
     OpenContext {
         task,
         parallelism,
         max_parallelism: MAX_PARALLELISM,
         name: format!("test-{task}"),
+        memory,
         ..OpenContext::for_tests()
     }
 }
@@ -114,20 +119,29 @@ fn sorted(told: &str) -> Vec<String> {
 
 impl Shadows {
     pub(super) fn new(make: Make, keys: &[&[usize]]) -> Self {
-        let open = |task, parallelism| {
+        let disk = tempfile::tempdir().unwrap();
+        let nothing = MemoryBudget::new(1, disk.path().join("state"));
+        let open = |task, parallelism, memory| {
             let mut operator = make();
-            operator.open(&context(task, parallelism)).unwrap();
+            operator.open(&context(task, parallelism, memory)).unwrap();
             operator
         };
-        let single = open(0, 1);
-        let split = (0..PARALLELISM[0]).map(|task| open(task, PARALLELISM[0])).collect();
+        let single = open(0, 1, nothing.clone());
+        let all = MemoryBudget::unlimited();
+        let split = (0..PARALLELISM[0]).map(|task| open(task, PARALLELISM[0], all.clone())).collect();
         let keys = keys.iter().map(|k| k.to_vec()).collect();
-        Self { make, keys, steps: 0, single, stored: Stored::default(), split }
+        Self { make, keys, steps: 0, single, stored: Stored::default(), split, nothing, _disk: disk }
     }
 
-    fn restored(&self, stored: &[Stored], task: usize, parallelism: usize) -> Box<dyn Operator> {
+    fn restored(
+        &self,
+        stored: &[Stored],
+        task: usize,
+        parallelism: usize,
+        memory: Arc<MemoryBudget>,
+    ) -> Box<dyn Operator> {
         let mut operator = (self.make)();
-        operator.open(&context(task, parallelism)).unwrap();
+        operator.open(&context(task, parallelism, memory)).unwrap();
         operator.restore(&mut Reader::new(stored, task, parallelism)).unwrap();
         operator
     }
@@ -151,7 +165,10 @@ impl Shadows {
             progress = self.single.continue_snapshot(&mut writer).unwrap();
         }
         self.stored.add(writer);
-        let mut restored = self.restored(std::slice::from_ref(&self.stored), 0, 1);
+        // Those that go on have no memory, the others have enough.
+        let goes_on = self.steps % 3 == 1;
+        let memory = if goes_on { self.nothing.clone() } else { MemoryBudget::unlimited() };
+        let mut restored = self.restored(std::slice::from_ref(&self.stored), 0, 1, memory);
         assert_eq!(run(step, &mut *restored, context), told, "step {} after a restore", self.steps);
         let (old, new) = (self.single.status(), restored.status());
         assert_eq!(
@@ -161,7 +178,7 @@ impl Shadows {
             self.steps
         );
         // Both ways on: deltas of an operator that goes on, and of one that was restored.
-        if self.steps % 3 == 1 {
+        if goes_on {
             self.single = restored;
         }
     }
@@ -183,7 +200,9 @@ impl Shadows {
         assert_eq!(lines, told, "step {} on {parallelism} tasks", self.steps);
         let stored: Vec<Stored> = self.split.iter_mut().map(|operator| whole(&mut **operator)).collect();
         let parallelism = PARALLELISM[(self.steps + 1) % PARALLELISM.len()];
-        self.split = (0..parallelism).map(|task| self.restored(&stored, task, parallelism)).collect();
+        let all = MemoryBudget::unlimited();
+        self.split =
+            (0..parallelism).map(|task| self.restored(&stored, task, parallelism, all.clone())).collect();
     }
 }
 

@@ -19,6 +19,7 @@ struct Setup {
     retracts: bool,
     update_before: bool,
     at_end_only: bool,
+    ttl_ms: Option<u64>,
 }
 
 const COUNT: Setup = Setup {
@@ -29,6 +30,7 @@ const COUNT: Setup = Setup {
     retracts: false,
     update_before: true,
     at_end_only: false,
+    ttl_ms: None,
 };
 
 impl Setup {
@@ -41,6 +43,7 @@ impl Setup {
             update_before: self.update_before,
             at_end_only: self.at_end_only,
             mini_batch: None,
+            ttl_ms: self.ttl_ms,
         };
         GroupAggregate::new(&node, input, output).unwrap()
     }
@@ -354,6 +357,17 @@ fn a_restored_aggregate_goes_on_where_it_was() {
                 broken.snapshot(SnapshotKind::Delta, &mut kept);
             }
         }
+    }
+}
+
+#[test]
+fn a_hint_sets_another_time_to_live() {
+    for (hint, setting, told) in
+        [(Some(1_000), 0, "+I 1 1\n+I 1 1\n"), (Some(0), 1_000, "+I 1 1\n-U 1 1\n+U 1 2\n")]
+    {
+        let mut h = Setup { ttl_ms: hint, ..COUNT }.harness();
+        h.open(&OpenContext { state_ttl_ms: setting, ..OpenContext::for_tests() });
+        assert_eq!(h.clock_ms(10_000).rows("1 5").clock_ms(12_000).rows("1 5").take(), told);
     }
 }
 

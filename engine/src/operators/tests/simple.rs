@@ -154,6 +154,7 @@ fn mini_batches_tell_one_change_of_a_group_and_wait_no_longer_than_they_may() {
         update_before: true,
         at_end_only: false,
         mini_batch: Some(MiniBatchNode { size: 3, latency_ms: 1000 }),
+        ttl_ms: None,
     };
     let make = {
         let input = input.clone();

@@ -156,7 +156,7 @@ fn windows_agree_with_the_model_however_rows_are_batched() {
         for spec in specs(&mut rng) {
             let mut model =
                 Model { spec, windows: BTreeMap::new(), watermark: i64::MIN, late: 0, told: Vec::new() };
-            let mut h = operator(spec, round % 10 == 0);
+            let mut h = operator(spec, round % 30 == 0);
             let mut told = String::new();
             let mut pending: Vec<String> = Vec::new();
             let batch_rows = [1, 5, usize::MAX][round % 3];

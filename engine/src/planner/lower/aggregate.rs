@@ -5,9 +5,10 @@ use super::window::{bound_field, index_of};
 use super::{Graph, Lowered, NewNode, Origin, Windowed, refuse_unknown_aggregate};
 use crate::error::{Error, Result};
 use crate::plan::{
-    AggregateCall, ChangelogMode, GroupAggregateNode, MiniBatchNode, NodeKind, TimeAttribute,
+    AggregateCall, ChangelogMode, GroupAggregateNode, MiniBatchNode, NodeId, NodeKind, TimeAttribute,
     WindowAggregateNode, WindowInput, WindowProperty,
 };
+use crate::planner::changelog::{self, Course};
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::{counts_rows, field_of, first_span, physical, text, unalias};
 use crate::planner::nodes::Window;
@@ -336,7 +337,7 @@ impl Graph<'_> {
         let (calls, call_texts) = slots.calls(calls, aggregate, names)?;
         let (below, places) = self.slots(slots, &input, &[])?;
         let below_schema = Arc::clone(&self.node(below).schema);
-        let calls: Vec<AggregateCall> = calls.into_iter().map(|c| at(c, &places)).collect();
+        let mut calls: Vec<AggregateCall> = calls.into_iter().map(|c| at(c, &places)).collect();
         let mut key_columns: Vec<usize> = Vec::new();
         let mut columns = Vec::new();
         for key in &keys {
@@ -358,6 +359,9 @@ impl Graph<'_> {
         }
         let batch = self.context.config.is_batch();
         let changed = self.node(below).changelog;
+        if !changed.is_append() {
+            self.mark_monotone(&mut calls, below, &key_columns);
+        }
         let changelog = if batch || (calls.is_empty() && changed.is_append()) {
             ChangelogMode::APPEND
         } else if changed.is_append() {
@@ -384,6 +388,7 @@ impl Graph<'_> {
                 update_before: true,
                 at_end_only: batch,
                 mini_batch: self.mini_batch()?,
+                ttl_ms: crate::planner::nodes::state_ttl(&aggregate.input),
             }),
             name,
             inputs: vec![edge],
@@ -394,6 +399,23 @@ impl Graph<'_> {
         });
         let fields = columns.iter().map(|c| Arc::new(fields[*c].clone())).collect();
         Ok(Lowered { node, columns, fields, windowed: None })
+    }
+
+    /// As Flink's planner: where no row is deleted and no key changes, the maximum of what grows takes nothing back.
+    fn mark_monotone(&self, calls: &mut [AggregateCall], below: NodeId, keys: &[usize]) {
+        let Some(courses) = changelog::courses(&self.nodes, below) else { return };
+        let course = |column: &usize| courses.get(*column).copied().unwrap_or(Course::Any);
+        if keys.iter().any(|k| course(k) != Course::Constant) {
+            return;
+        }
+        for call in calls {
+            let [argument] = call.arguments[..] else { continue };
+            call.monotone = match call.function.as_str() {
+                "max" => course(&argument) == Course::Grows,
+                "min" => course(&argument) == Course::Falls,
+                _ => false,
+            };
+        }
     }
 
     /// The mini-batches that are set.
@@ -521,6 +543,7 @@ impl<'s> Slots<'s> {
                 filter,
                 data_type: aggregate.schema.field(groups + index).data_type().clone(),
                 name,
+                monotone: false,
             });
         }
         Ok((result, texts))

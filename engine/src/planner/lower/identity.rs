@@ -93,6 +93,13 @@ impl Identity<'_> {
                 list(&t.keys),
                 self.rows(node)
             )),
+            // Its state is rows that wait for an answer: hints and settings change nothing.
+            NodeKind::LookupJoin(join) => stateful(format!(
+                "lookup in {}, {:?}, rows [{}]",
+                join.table,
+                join.join_type,
+                self.rows(node)
+            )),
             // Their state is the rows that come in.
             _ => stateful(format!("{}, rows [{}]", node.name, self.rows(node))),
         }
@@ -182,7 +189,7 @@ impl Identity<'_> {
                     }
                 }
             },
-            NodeKind::WindowTable(_) | NodeKind::Expand(_) => {
+            NodeKind::WindowTable(_) | NodeKind::Expand(_) | NodeKind::LookupJoin(_) => {
                 let width = node.inputs.first().map_or(0, |e| self.nodes[e.from.0].schema.fields().len());
                 if column < width { input(0, column) } else { name() }
             }

@@ -1,12 +1,14 @@
 //! Joins: which kind of join two inputs make, their keys, and the operator.
 
 use super::calc::named;
+use super::lookup_join::is_lookup;
 use super::temporal_join::is_temporal;
 use super::{Graph, Lowered};
 use crate::error::{Error, Result};
 use crate::plan::{ChangelogMode, Edge, JoinKey, JoinType, NodeId, NodeKind, RegularJoinNode};
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::{field_of, physical, physical_column, text, unalias};
+use crate::planner::nodes::state_ttl;
 use crate::sql::data_type::without_time_attribute;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{DFSchema, NullEquality};
@@ -79,6 +81,9 @@ impl Graph<'_> {
             )
         })?;
         let left = self.lower(&join.left, &[])?;
+        if is_lookup(join) {
+            return self.lookup_join(join, left, join_type);
+        }
         if is_temporal(join) {
             let (right, schema, filters) = self.versions(&join.right)?;
             let mut inputs = self.join_inputs(join, left, (right, &schema))?;
@@ -96,10 +101,16 @@ impl Graph<'_> {
         if let Some(interval) = self.interval_join(&inputs, join_type)? {
             return Ok(interval);
         }
-        self.regular_join(&inputs, join_type)
+        let ttl_ms = [state_ttl(&join.left), state_ttl(&join.right)];
+        self.regular_join(&inputs, join_type, ttl_ms)
     }
 
-    fn regular_join(&mut self, inputs: &JoinInputs, join_type: JoinType) -> Result<Lowered> {
+    fn regular_join(
+        &mut self,
+        inputs: &JoinInputs,
+        join_type: JoinType,
+        ttl_ms: [Option<u64>; 2],
+    ) -> Result<Lowered> {
         let modes = inputs.nodes.map(|n| self.node(n).changelog);
         let changelog = match join_type {
             JoinType::Inner | JoinType::Semi => either(modes[0], modes[1]),
@@ -115,7 +126,7 @@ impl Graph<'_> {
             join_type,
             keys: inputs.keys.clone(),
             condition: inputs.condition(self)?,
-            ttl_ms: [None, None],
+            ttl_ms,
         });
         let fields = self.joined_fields(inputs, join_type, false);
         self.join_node(inputs, kind, name, fields, join_type, changelog)
@@ -242,7 +253,12 @@ impl Graph<'_> {
     }
 
     /// Exactly the logical columns of `input`, and after them `added`.
-    fn with_columns(&mut self, input: &Lowered, schema: &DFSchema, added: &[Expr]) -> Result<NodeId> {
+    pub(super) fn with_columns(
+        &mut self,
+        input: &Lowered,
+        schema: &DFSchema,
+        added: &[Expr],
+    ) -> Result<NodeId> {
         let mut fields: Vec<Field> = input.fields.iter().map(|f| f.as_ref().clone()).collect();
         let names: Vec<String> = fields.iter().map(|f| f.name().clone()).collect();
         if added.is_empty() {
@@ -290,7 +306,7 @@ pub(super) fn either(a: ChangelogMode, b: ChangelogMode) -> ChangelogMode {
 }
 
 /// The sides of `l IS NOT DISTINCT FROM r`, left one first, if each reads one side only.
-fn null_safe_pair(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<(Expr, Expr)> {
+pub(super) fn null_safe_pair(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<(Expr, Expr)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::IsNotDistinctFrom, right }) = expr else {
         return None;
     };
@@ -305,12 +321,12 @@ fn null_safe_pair(expr: &Expr, schemas: [&DFSchema; 2]) -> Option<(Expr, Expr)> 
         .then(|| (right.as_ref().clone(), left.as_ref().clone()))
 }
 
-fn field_type(expr: &Expr, schema: &DFSchema) -> Result<DataType> {
+pub(super) fn field_type(expr: &Expr, schema: &DFSchema) -> Result<DataType> {
     Ok(field_of(expr, schema, None).map_err(|e| translate(e, &[]))?.data_type().clone())
 }
 
 /// Index of a key among the columns of its side and those `added` to it.
-fn key_column(expr: Expr, schema: &DFSchema, added: &mut Vec<Expr>) -> usize {
+pub(super) fn key_column(expr: Expr, schema: &DFSchema, added: &mut Vec<Expr>) -> usize {
     if let Expr::Column(column) = unalias(&expr)
         && let Some(index) = schema.maybe_index_of_column(column)
     {

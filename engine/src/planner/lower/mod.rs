@@ -6,6 +6,8 @@ mod expand;
 mod identity;
 mod interval_join;
 mod join;
+mod lookup_join;
+mod match_recognize;
 mod over;
 mod prune;
 mod rank;
@@ -21,7 +23,7 @@ mod window_join;
 pub(super) use sink::SinkTarget;
 
 use super::expressions::physical_column;
-use super::nodes::{Expand, Unnest, Versioned, Window};
+use super::nodes::{Expand, Hinted, Match, Unnest, Versioned, Window};
 use super::{PlannerContext, explain};
 use crate::error::{Error, Result, Span};
 use crate::plan::{
@@ -123,12 +125,10 @@ impl<'a> Graph<'a> {
     pub fn lower(&mut self, plan: &LogicalPlan, names: &[Option<String>]) -> Result<Lowered> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
-            LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+            LogicalPlan::SubqueryAlias(alias) => match rank::unsorted(&alias.input) {
                 // The order of a subquery's rows means nothing.
-                input => match rank::unsorted(input) {
-                    Some(input) => self.lower(&input, names),
-                    None => self.lower(input, names),
-                },
+                Some(input) => self.lower(&input, names),
+                None => self.lower(&alias.input, names),
             },
             LogicalPlan::Projection(projection) => self.projection(projection, names),
             LogicalPlan::Filter(filter) => self.filter(filter, names),
@@ -141,8 +141,12 @@ impl<'a> Graph<'a> {
                     self.expand(expand)
                 } else if let Some(unnest) = node.downcast_ref::<Unnest>() {
                     self.unnest(unnest)
+                } else if let Some(found) = node.downcast_ref::<Match>() {
+                    self.match_recognize(found)
                 } else if let Some(versioned) = node.downcast_ref::<Versioned>() {
                     self.lower(&versioned.input, names)
+                } else if let Some(hinted) = node.downcast_ref::<Hinted>() {
+                    self.lower(&hinted.input, names)
                 } else {
                     Err(Error::internal(format!("no lowering for {}", extension.node.name())))
                 }
@@ -297,7 +301,11 @@ impl<'a> Graph<'a> {
     fn producer(&self, node: NodeId) -> NodeId {
         let this = self.node(node);
         match &this.kind {
-            NodeKind::Calc(_) | NodeKind::Expand(_) | NodeKind::Union | NodeKind::Limit(_) => this
+            NodeKind::Calc(_)
+            | NodeKind::Expand(_)
+            | NodeKind::Union
+            | NodeKind::Limit(_)
+            | NodeKind::LookupJoin(_) => this
                 .inputs
                 .iter()
                 .map(|e| e.from)

@@ -103,6 +103,7 @@ impl Graph<'_> {
                     filter: call.params.filter.as_deref().map(column).transpose()?,
                     data_type: field.data_type().clone(),
                     name: name.clone(),
+                    monotone: false,
                 },
                 frame: frame(call, batch, order.is_empty()).map_err(|e| e.at(at))?,
                 offset: offset(call).map_err(|e| e.at(at))?,

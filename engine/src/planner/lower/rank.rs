@@ -152,7 +152,13 @@ impl Graph<'_> {
         rank_number: bool,
     ) -> Result<Lowered> {
         let width = window.input.schema().fields().len();
+        if rank_number && end == RankEnd::Constant(start) {
+            // The rank can only be that one.
+            let ranked = self.rank_node(window, call, ranking, (start, end), false)?;
+            return Ok(self.with_constant_rank(ranked, start));
+        }
         let windowed_input = self.lower(&window.input, &[])?;
+        let windowed_input = self.with_upsert_key(windowed_input);
         let at = call.params.order_by.iter().find_map(|s| first_span(&s.expr));
         let Ordered { input, partition, order, .. } = self.ordered(
             windowed_input,
@@ -267,8 +273,8 @@ impl Graph<'_> {
                             &order,
                             kind,
                             keep_last,
-                            rank_number,
-                            &rank_field,
+                            width,
+                            rank_field,
                         );
                     }
                     _ => {}
@@ -328,8 +334,8 @@ impl Graph<'_> {
         order: &[SortColumn],
         kind: TimeKind,
         keep_last: bool,
-        rank_number: bool,
-        rank_field: &Field,
+        width: usize,
+        rank_field: Field,
     ) -> Result<Lowered> {
         let names: Vec<&str> = input.fields.iter().map(|f| f.name().as_str()).collect();
         let key_names: Vec<&str> = keys.iter().map(|k| names[*k]).collect();
@@ -348,9 +354,8 @@ impl Graph<'_> {
             _ => ChangelogMode::RETRACT,
         };
         let schema = Schema::new(input.fields.clone());
-        let width = input.fields.len();
         let is_clock = |f: &FieldRef| time_attribute(f) == Some(TimeKind::Proctime);
-        let compared = (0..width).filter(|i| !is_clock(&input.fields[*i])).collect();
+        let compared = (0..input.fields.len()).filter(|i| !is_clock(&input.fields[*i])).collect();
         let node = self.add(NewNode {
             kind: NodeKind::Deduplicate(DeduplicateNode { keys, time, keep_last, compared }),
             name,
@@ -360,30 +365,70 @@ impl Graph<'_> {
             changelog,
             shared: true,
         });
-        let mut columns: Vec<usize> = (0..width).collect();
-        let mut fields = input.fields.clone();
-        let mut node = node;
-        if rank_number {
-            // The rank can only be 1.
-            let one: Arc<dyn datafusion_physical_expr::PhysicalExpr> =
-                Arc::new(datafusion_physical_expr::expressions::Literal::new(ScalarValue::Int64(Some(1))));
-            let mut exprs: Vec<_> = input
-                .fields
-                .iter()
-                .enumerate()
-                .map(|(i, f)| crate::planner::expressions::physical_column(f.name(), i))
-                .collect();
-            exprs.push(one);
-            let mut all: Vec<Field> = input.fields.iter().map(|f| f.as_ref().clone()).collect();
-            all.push(rank_field.clone());
-            let mut texts: Vec<String> = names.iter().map(ToString::to_string).collect();
-            texts.push(format!("1 AS {}", rank_field.name()));
-            let (edge, _) = self.forward(node);
-            node = self.calc_node(edge, None, exprs, all, explain::calc(texts, None), true);
+        Ok(self.ranked_output(node, &input, width, false, rank_field))
+    }
+
+    /// `ranked`, whose last column, the rank, has no values, with `rank` in it.
+    fn with_constant_rank(&mut self, ranked: Lowered, rank: u64) -> Lowered {
+        let Some((rank_field, fields)) = ranked.fields.split_last() else { return ranked };
+        let rank = i64::try_from(rank).unwrap_or(i64::MAX);
+        let names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
+        let mut exprs: Vec<Arc<dyn datafusion_physical_expr::PhysicalExpr>> = names
+            .iter()
+            .zip(&ranked.columns)
+            .map(|(name, column)| crate::planner::expressions::physical_column(name, *column))
+            .collect();
+        exprs.push(Arc::new(datafusion_physical_expr::expressions::Literal::new(ScalarValue::Int64(Some(
+            rank,
+        )))));
+        let mut texts: Vec<String> = names.iter().map(ToString::to_string).collect();
+        texts.push(format!("{rank} AS {}", rank_field.name()));
+        let all: Vec<Field> = ranked.fields.iter().map(|f| f.as_ref().clone()).collect();
+        let (edge, _) = self.forward(ranked.node);
+        let columns = (0..all.len()).collect();
+        let node = self.calc_node(edge, None, exprs, all, explain::calc(texts, None), true);
+        Lowered { node, columns, ..ranked }
+    }
+
+    /// `input` with a key that tells its changes apart, which nobody further up reads: it comes as columns behind the
+    /// others. With it a Top-N knows which of its rows is updated.
+    fn with_upsert_key(&mut self, input: Lowered) -> Lowered {
+        let node = self.node(input.node);
+        if node.changelog.is_append() {
+            return input;
         }
-        columns.push(if rank_number { width } else { 0 });
-        fields.push(Arc::new(rank_field.clone()));
-        Ok(Lowered { node, columns, fields, windowed: input.windowed })
+        let mut lowered = input;
+        let mut keys = changelog::upsert_keys(&self.nodes, lowered.node);
+        if keys.is_empty()
+            && let NodeKind::Calc(calc) = &node.kind
+            && lowered.node.0 + 1 == self.nodes.len()
+            && let Some(edge) = node.inputs.first().cloned()
+            && let Some(key) = changelog::upsert_keys(&self.nodes, edge.from).into_iter().next()
+        {
+            // The last projection has left it out.
+            let (filter, mut projection) = (calc.filter.clone(), calc.projection.clone());
+            let condition = explain::condition(&node.name);
+            let mut all: Vec<Field> = node.schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+            let below = Arc::clone(&self.node(edge.from).schema);
+            for column in key {
+                projection
+                    .push(crate::planner::expressions::physical_column(below.field(column).name(), column));
+                all.push(below.field(column).clone());
+            }
+            let texts = all.iter().map(|f| f.name().clone()).collect();
+            self.take_back(lowered.node);
+            lowered.node =
+                self.calc_node(edge, filter, projection, all, explain::calc(texts, condition), true);
+            keys = changelog::upsert_keys(&self.nodes, lowered.node);
+        }
+        let schema = Arc::clone(&self.node(lowered.node).schema);
+        for column in keys.into_iter().next().unwrap_or_default() {
+            if !lowered.columns.contains(&column) {
+                lowered.columns.push(column);
+                lowered.fields.push(Arc::new(schema.field(column).clone()));
+            }
+        }
+        lowered
     }
 
     /// What a Top-N over `input` may count on.
@@ -503,6 +548,7 @@ impl Graph<'_> {
                 .at(at));
         };
         let below = self.lower(&sort.input, &[])?;
+        let below = self.with_upsert_key(below);
         let ordered = self.ordered(below, sort.input.schema(), &[], &sort.expr)?;
         self.limited(ordered.input, ordered.order, skip, fetch, sort.input.schema().fields().len())
     }

@@ -9,7 +9,7 @@ use crate::planner::changelog::upsert_keys;
 use crate::planner::diagnostics::translate;
 use crate::planner::expressions::unalias;
 use crate::planner::nodes::{AS_OF, Versioned};
-use crate::planner::rules::temporal::versioned;
+use crate::planner::rules::temporal::{ONLY_LEFT_TIME, versioned};
 use crate::sql::data_type::{TimeKind, time_attribute};
 use arrow::datatypes::FieldRef;
 use datafusion_common::tree_node::{Transformed, TreeNode};
@@ -142,7 +142,13 @@ impl Graph<'_> {
         let Some(left_time) = index(mark.first()) else {
             return Err(Error::internal("a temporal join without its time"));
         };
-        if inputs.left.fields.get(left_time).and_then(|f| time_attribute(f)) != Some(TimeKind::Rowtime) {
+        let left_kind = inputs.left.fields.get(left_time).and_then(|f| time_attribute(f));
+        if left_kind.is_none() {
+            return Err(Error::user(ONLY_LEFT_TIME)
+                .with_hint("Write l JOIN r FOR SYSTEM_TIME AS OF l.ts ON l.k = r.k, where ts is the column of l's WATERMARK or PROCTIME().")
+                .at(self.join_place));
+        }
+        if left_kind != Some(TimeKind::Rowtime) {
             return Err(self.refuse_join(
                 "FOR SYSTEM_TIME AS OF processing time on a table that cannot be looked up",
                 "Use the left table's event time, or a table whose connector can be looked up.",

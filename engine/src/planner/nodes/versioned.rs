@@ -1,5 +1,6 @@
 //! `Versioned`: a table as of a time (`FOR SYSTEM_TIME AS OF`), until the join that it stands in is lowered.
 
+use crate::sql::LookupHint;
 use arrow::datatypes::DataType;
 use datafusion_common::{Column, DFSchemaRef, Result, plan_err};
 use datafusion_expr::{
@@ -18,6 +19,8 @@ pub struct Versioned {
     pub input: LogicalPlan,
     /// The time, as written: a column of the join's left side. `None` if it is no column.
     pub at: Option<Column>,
+    /// The hint LOOKUP.
+    pub lookup: LookupHint,
 }
 
 impl PartialOrd for Versioned {
@@ -53,7 +56,7 @@ impl UserDefinedLogicalNodeCore for Versioned {
 
     fn with_exprs_and_inputs(&self, _: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let Some(input) = inputs.into_iter().next() else { return plan_err!("a version needs its table") };
-        Ok(Self { input, at: self.at.clone() })
+        Ok(Self { input, at: self.at.clone(), lookup: self.lookup.clone() })
     }
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -65,20 +68,34 @@ impl UserDefinedLogicalNodeCore for Versioned {
 /// has one, the right side's. It keeps both columns alive until the join is lowered.
 pub const AS_OF: &str = "__as_of";
 
+/// Name of the function that stands in the condition of a join as of processing time. Its arguments, a column of each side,
+/// only keep it in the join.
+pub const AS_OF_PROCTIME: &str = "__as_of_proctime";
+
 /// A call of [`AS_OF`].
 pub fn as_of(arguments: Vec<Expr>) -> Expr {
+    call(AS_OF, arguments)
+}
+
+/// A call of [`AS_OF_PROCTIME`].
+pub fn as_of_proctime(arguments: Vec<Expr>) -> Expr {
+    call(AS_OF_PROCTIME, arguments)
+}
+
+fn call(name: &'static str, arguments: Vec<Expr>) -> Expr {
     let signature = Signature::variadic_any(Volatility::Stable);
-    Arc::new(ScalarUDF::new_from_impl(AsOf { signature })).call(arguments)
+    Arc::new(ScalarUDF::new_from_impl(AsOf { name, signature })).call(arguments)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AsOf {
+    name: &'static str,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for AsOf {
     fn name(&self) -> &str {
-        AS_OF
+        self.name
     }
 
     fn signature(&self) -> &Signature {

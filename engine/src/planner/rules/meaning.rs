@@ -1,12 +1,17 @@
 //! Gives CAST, LIKE and comparisons with texts Flink's meaning, before DataFusion's analyzer adds its own casts.
 
 use crate::functions;
+use crate::planner::expressions::{coerce, field_of};
+use crate::sql::SqlType;
 use arrow::datatypes::{DataType, Field};
 use chrono_tz::Tz;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, ScalarValue};
+use datafusion_common::{DFSchema, Result};
 use datafusion_expr::expr_rewriter::NamePreserver;
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan};
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use std::sync::Arc;
 
 /// The same plan with our functions in every expression; `zone` is the session's.
 pub fn apply(plan: LogicalPlan, zone: Tz) -> Result<LogicalPlan> {
@@ -28,7 +33,37 @@ pub fn apply(plan: LogicalPlan, zone: Tz) -> Result<LogicalPlan> {
 /// One expression over `schema`.
 pub fn expression(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Expr> {
     let compared = expr.transform_up(|e| times_with_texts(e, schema, zone))?.data;
-    Ok(functions::replace(compared, zone)?.data)
+    let replaced = functions::replace(compared, zone)?.data;
+    Ok(replaced.transform_up(|e| typeof_known(e, schema, zone))?.data)
+}
+
+/// `TYPEOF(x)` of the type as it was bound: a folded constant has lost it.
+fn typeof_known(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transformed<Expr>> {
+    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    let Some(value) = call.args.first().filter(|_| call.func.name() == "typeof") else {
+        return Ok(Transformed::no(expr));
+    };
+    // The branches of a CASE get their common type only now.
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let coerced = ExprSimplifier::new(context).coerce(value.clone(), schema)?;
+    let sql_type = SqlType::of(&field_of(&coerced, schema, None)?);
+    let nullable = is_nullable(&coerced, schema)?;
+    Ok(Transformed::yes(functions::type_text_expr(&sql_type, nullable, zone)))
+}
+
+/// Whether Flink takes the value for nullable. Ours is wider: a DECIMAL that does not fit its type is NULL.
+fn is_nullable(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    let field = field_of(expr, schema, None)?;
+    let Expr::ScalarFunction(call) = expr else { return Ok(field.is_nullable()) };
+    match call.func.name() {
+        "+" | "-" | "*" | "/" | "%" | "mod" | "cast" => {
+            call.args.iter().try_fold(false, |found, arg| Ok(found || is_nullable(arg, schema)?))
+        }
+        "nullif" if expr.column_refs().is_empty() => {
+            Ok(!matches!(coerce(expr.clone(), schema)?, Expr::Literal(value, _) if !value.is_null()))
+        }
+        _ => Ok(field.is_nullable()),
+    }
 }
 
 /// Whether a timestamp is one with local time zone.
@@ -41,12 +76,14 @@ fn is_local(data_type: &arrow::datatypes::DataType) -> Option<bool> {
 
 /// `ts > '2020-01-01 00:00:00'`: the text is read as the time's type, in the session's zone.
 fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transformed<Expr>> {
-    let is_text = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Utf8(Some(_)), _));
+    let is_text = |e: &Expr| e.get_type(schema).is_ok_and(|t| t == DataType::Utf8);
+    // As in Flink: what is only asked to be equal may be no time.
+    let equality = matches!(&expr, Expr::BinaryExpr(b) if matches!(b.op, Operator::Eq | Operator::NotEq));
     let as_other = |text: &Expr, other: &Expr| -> Result<Option<Expr>> {
         let field = other.to_field(schema)?.1;
-        let temporal = field.data_type().is_temporal()
-            && !matches!(field.data_type(), arrow::datatypes::DataType::Interval(_));
-        Ok(temporal.then(|| functions::cast_expr(text.clone(), &field, false, zone)))
+        let temporal = field.data_type().is_temporal() && !matches!(field.data_type(), DataType::Interval(_));
+        let try_ = equality && !matches!(text, Expr::Literal(..));
+        Ok(temporal.then(|| functions::cast_expr(text.clone(), &field, try_, zone)))
     };
     let mut expr = expr;
     let mut changed = false;
@@ -96,7 +133,12 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
             }
         }
         Expr::InList(list) => {
+            let floating = list.expr.get_type(schema)?.is_floating();
             for value in &mut list.list {
+                if floating && matches!(value.get_type(schema)?, DataType::Decimal128(..)) {
+                    let double = Field::new("", DataType::Float64, true);
+                    (*value, changed) = (functions::cast_expr(value.clone(), &double, false, zone), true);
+                }
                 if is_text(value)
                     && let Some(typed) = as_other(value, &list.expr)?
                 {

@@ -1,6 +1,7 @@
 //! DataFusion's analyzer and the optimizer rules that are right for streams, in a fixed list.
 
-use super::subqueries::{NotInJoins, QuantifiedPredicates, SelectedExists};
+use super::subqueries::{GroupedSubqueries, NotInJoins, QuantifiedPredicates, SelectedExists};
+use super::unique_aggregates::UniqueAggregates;
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::TreeNodeRecursion;
@@ -27,11 +28,14 @@ pub fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = analyzer.execute_and_check(plan, &config, |_, _| {})?;
     let optimized = rewrite(plan.clone(), true)?;
     // Pruning takes an aggregate of all rows, whose value nobody reads, for one row; of no rows a stream makes none.
-    if single_rows(&optimized)? > single_rows(&plan)? { rewrite(plan, false) } else { Ok(optimized) }
+    let optimized =
+        if single_rows(&optimized)? > single_rows(&plan)? { rewrite(plan, false)? } else { optimized };
+    super::temporal::drop_copies(optimized)
 }
 
 fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+        Arc::new(GroupedSubqueries),
         Arc::new(QuantifiedPredicates),
         Arc::new(RewriteSetComparison::new()),
         Arc::new(SimplifyExpressions::new()),
@@ -46,6 +50,7 @@ fn rewrite(plan: LogicalPlan, prunes: bool) -> Result<LogicalPlan> {
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
+        Arc::new(UniqueAggregates),
         Arc::new(PushDownFilter::new()),
         Arc::new(SimplifyExpressions::new()),
     ];

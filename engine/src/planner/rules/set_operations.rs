@@ -1,5 +1,5 @@
-//! INTERSECT ALL and EXCEPT ALL, which DataFusion binds as semi and anti joins: rows are counted on both sides and told as
-//! often as the counts say.
+//! INTERSECT and EXCEPT, which DataFusion binds as semi and anti joins: the columns get the types that both sides have in
+//! common, as those of a UNION; with ALL, rows are counted on both sides and told as often as the counts say.
 
 use crate::functions::FunctionRegistry;
 use crate::planner::nodes::Unnest;
@@ -8,23 +8,64 @@ use datafusion_common::tree_node::Transformed;
 use datafusion_common::{Column, NullEquality, Result, internal_err};
 use datafusion_expr::expr::AggregateFunction;
 use datafusion_expr::logical_plan::{Distinct, Join, JoinType};
+use datafusion_expr::type_coercion::binary::type_union_coercion;
 use datafusion_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 use std::sync::Arc;
 
-/// Rewrites every INTERSECT ALL and EXCEPT ALL of a plan that was just bound.
+/// Rewrites every INTERSECT and EXCEPT of a plan that was just bound.
 pub fn apply(plan: LogicalPlan, functions: &FunctionRegistry) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(join) if is_all(&join) => counted(&join, functions).map(Transformed::yes),
+        LogicalPlan::Join(join) if is_set_operation(&join) => {
+            let join = of_common_types(join)?;
+            match join.left.as_ref() {
+                // Without ALL the left side is made distinct first.
+                LogicalPlan::Distinct(Distinct::All(_)) => Ok(Transformed::yes(LogicalPlan::Join(join))),
+                _ => counted(&join, functions).map(Transformed::yes),
+            }
+        }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(rewritten.data)
 }
 
-/// Only set operations bind to joins that compare NULL as equal; without ALL the left side is made distinct first.
-fn is_all(join: &Join) -> bool {
+/// Only set operations bind to joins that compare NULL as equal.
+fn is_set_operation(join: &Join) -> bool {
     matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
         && join.null_equality == NullEquality::NullEqualsNull
-        && !matches!(join.left.as_ref(), LogicalPlan::Distinct(Distinct::All(_)))
+}
+
+fn of_common_types(join: Join) -> Result<Join> {
+    let sides = [join.left.as_ref(), join.right.as_ref()].map(LogicalPlan::schema);
+    let pairs = sides[0].fields().iter().zip(sides[1].fields());
+    let common: Vec<Option<DataType>> = pairs
+        .map(|(l, r)| match l.data_type() == r.data_type() {
+            true => Some(l.data_type().clone()),
+            false => type_union_coercion(l.data_type(), r.data_type()),
+        })
+        .collect();
+    let Some(common) = common.into_iter().collect::<Option<Vec<DataType>>>() else { return Ok(join) };
+    if common.iter().zip(sides[0].fields()).all(|(t, f)| t == f.data_type()) {
+        return Ok(join);
+    }
+    let left = match join.left.as_ref() {
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            LogicalPlan::Distinct(Distinct::All(Arc::new(cast_to(input, &common)?)))
+        }
+        other => cast_to(other, &common)?,
+    };
+    let schema = Arc::clone(left.schema());
+    Ok(Join { left: Arc::new(left), schema, ..join })
+}
+
+fn cast_to(plan: &LogicalPlan, types: &[DataType]) -> Result<LogicalPlan> {
+    let columns = plan.schema().iter().zip(types).map(|((qualifier, field), wanted)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        match field.data_type() == wanted {
+            true => column,
+            false => cast(column, wanted.clone()).alias_qualified(qualifier.cloned(), field.name()),
+        }
+    });
+    LogicalPlanBuilder::from(plan.clone()).project(columns.collect::<Vec<_>>())?.build()
 }
 
 const LEFT: &str = "$left";

@@ -121,7 +121,7 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
         Expr::InList(list) => {
             for value in &list.list {
                 let (a, b) = (kind(&list.expr, schema)?, kind(value, schema)?);
-                if !compatible(a.0, b.0, value) {
+                if !compatible(a.0, b.0) {
                     return Err(Error::user("Values in expression list must have compatible types.")
                         .with_hint(format!(
                             "{} is {}, but {} is {}: write CAST({} AS {}).",
@@ -208,19 +208,19 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
     }
 }
 
-/// Whether Flink compares the two; a literal text may stand for a time.
-fn compatible(a: Kind, b: Kind, right: &Expr) -> bool {
+/// Whether Flink compares the two; a text may stand for a time.
+fn compatible(a: Kind, b: Kind) -> bool {
     use Kind::{Date, Null, Text, Time, Timestamp, TimestampLtz};
     if a == b || a == Null || b == Null {
         return true;
     }
-    let literal = matches!(right, Expr::Literal(..) | Expr::Alias(_));
-    match (a, b) {
-        (Date | Time | Timestamp | TimestampLtz, Text) => literal,
-        (Text, Date | Time | Timestamp | TimestampLtz) => true,
-        (Timestamp, TimestampLtz) | (TimestampLtz, Timestamp) => true,
-        _ => false,
-    }
+    matches!(
+        (a, b),
+        (Date | Time | Timestamp | TimestampLtz, Text)
+            | (Text, Date | Time | Timestamp | TimestampLtz)
+            | (Timestamp, TimestampLtz)
+            | (TimestampLtz, Timestamp)
+    )
 }
 
 fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<()> {
@@ -230,7 +230,7 @@ fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<
         std::mem::swap(&mut a_side, &mut b_side);
     }
     let ((left, a), (right, b)) = (a_side, b_side);
-    if compatible(a.0, b.0, right) {
+    if compatible(a.0, b.0) {
         return Ok(());
     }
     let error = match (a.0, b.0) {

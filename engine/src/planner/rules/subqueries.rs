@@ -1,15 +1,62 @@
 //! Subqueries in predicates and SELECT lists: what DataFusion's decorrelation leaves to be done around it.
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Result, internal_err};
+use datafusion_common::{Column, Result, internal_err};
 use datafusion_expr::expr::{InSubquery, SetComparison, SetQuantifier};
-use datafusion_expr::logical_plan::{Filter, Join, Projection};
+use datafusion_expr::logical_plan::{Aggregate, Filter, Join, Projection};
 use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
 use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 use std::sync::Arc;
+
+/// Subqueries in GROUP BY become columns of a projection below, for only there and in filters are they decorrelated.
+#[derive(Debug)]
+pub struct GroupedSubqueries;
+
+impl OptimizerRule for GroupedSubqueries {
+    fn name(&self) -> &str {
+        "grouped_subqueries"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        let holds = |e: &Expr| e.exists(|e| Ok(is_subquery(e))).unwrap_or(false);
+        let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(Transformed::no(plan)) };
+        if !aggregate.group_expr.iter().any(holds) {
+            return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+        }
+        let mut columns: Vec<Expr> =
+            aggregate.input.schema().columns().into_iter().map(Expr::Column).collect();
+        let mut keys = Vec::with_capacity(aggregate.group_expr.len());
+        for (index, key) in aggregate.group_expr.into_iter().enumerate() {
+            if !holds(&key) {
+                keys.push(key);
+                continue;
+            }
+            let name = format!("$g{index}");
+            let (qualifier, field) = aggregate.schema.qualified_field(index);
+            let column = Expr::Column(Column::new_unqualified(&name));
+            keys.push(column.alias_qualified(qualifier.cloned(), field.name()));
+            columns.push(key.alias(name));
+        }
+        let input = LogicalPlan::Projection(Projection::try_new(columns, aggregate.input)?);
+        let plan = Aggregate::try_new(Arc::new(input), keys, aggregate.aggr_expr)?;
+        Ok(Transformed::yes(LogicalPlan::Aggregate(plan)))
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_))
+}
 
 /// `x IN (…)` that is a whole conjunct of WHERE becomes a semi or anti join. Elsewhere its NULL matters: there it becomes
 /// `x = ANY (…)`, whose three values DataFusion spells out. And `= ANY` that is a whole conjunct becomes IN.
@@ -25,30 +72,34 @@ impl OptimizerRule for QuantifiedPredicates {
         Some(ApplyOrder::TopDown)
     }
 
-    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let plan = plan.map_subqueries(|q| q.transform_down(|p| self.rewrite(p, config)))?;
-        let changed = plan.transformed;
-        match plan.data {
-            LogicalPlan::Filter(filter) if has_subquery(&filter.predicate) => {
-                let mut parts = Vec::new();
-                for part in split_conjunction_owned(filter.predicate) {
-                    parts.push(whole_conjunct(part)?);
-                }
-                let Some(predicate) = conjunction(parts) else {
-                    return internal_err!("a filter without a predicate");
-                };
-                Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
-            }
-            LogicalPlan::Projection(projection) if projection.expr.iter().any(has_subquery) => {
-                let exprs = projection.expr.into_iter().map(embedded_named).collect::<Result<_>>()?;
-                Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, projection.input)?)))
-            }
-            other => Ok(Transformed::new_transformed(other, changed)),
-        }
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        rewritten(plan)
     }
 
     fn supports_rewrite(&self) -> bool {
         true
+    }
+}
+
+fn rewritten(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let plan = plan.map_subqueries(|q| q.transform_down(rewritten))?;
+    let changed = plan.transformed;
+    match plan.data {
+        LogicalPlan::Filter(filter) if has_subquery(&filter.predicate) => {
+            let mut parts = Vec::new();
+            for part in split_conjunction_owned(filter.predicate) {
+                parts.push(whole_conjunct(part)?);
+            }
+            let Some(predicate) = conjunction(parts) else {
+                return internal_err!("a filter without a predicate");
+            };
+            Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+        }
+        LogicalPlan::Projection(projection) if projection.expr.iter().any(has_subquery) => {
+            let exprs = projection.expr.into_iter().map(embedded_named).collect::<Result<_>>()?;
+            Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(exprs, projection.input)?)))
+        }
+        other => Ok(Transformed::new_transformed(other, changed)),
     }
 }
 

@@ -2,12 +2,16 @@
 
 use crate::error::Error;
 use crate::planner::diagnostics::carry;
-use crate::planner::nodes::{Versioned, as_of};
+use crate::planner::expressions::columns_read;
+use crate::planner::nodes::{AS_OF_PROCTIME, Hinted, Versioned, as_of, as_of_proctime};
 use crate::sql::data_type::{TimeKind, time_attribute};
+use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNodeRecursion};
-use datafusion_common::{Column, Result};
-use datafusion_expr::logical_plan::{Join, JoinType};
+use datafusion_common::{Column, DFSchema, Result};
+use datafusion_expr::logical_plan::{Filter, Join, JoinType};
+use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, LogicalPlan};
+use std::sync::Arc;
 
 /// Marks every join whose right side is `FOR SYSTEM_TIME AS OF`.
 ///
@@ -31,12 +35,19 @@ pub fn versioned(plan: &LogicalPlan) -> Option<&Versioned> {
         LogicalPlan::SubqueryAlias(alias) => versioned(&alias.input),
         LogicalPlan::Projection(p) => versioned(&p.input),
         LogicalPlan::Filter(f) => versioned(&f.input),
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<Versioned>(),
+        LogicalPlan::Extension(extension) => {
+            let node = extension.node.as_any();
+            match node.downcast_ref::<Hinted>() {
+                Some(hinted) => versioned(&hinted.input),
+                None => node.downcast_ref::<Versioned>(),
+            }
+        }
         _ => None,
     }
 }
 
-const ONLY_LEFT_TIME: &str =
+/// What Flink says of another time than the left side's time attribute.
+pub const ONLY_LEFT_TIME: &str =
     "Temporal table join currently only supports 'FOR SYSTEM_TIME AS OF' left table's time attribute field";
 
 fn marked(join: Join) -> Result<LogicalPlan> {
@@ -54,20 +65,61 @@ fn marked(join: Join) -> Result<LogicalPlan> {
     let left = join.left.schema();
     let at = versioned(&join.right).and_then(|v| v.at.as_ref()).and_then(|c| left.maybe_index_of_column(c));
     let Some(at) = at else { return Err(carry(wrong())) };
-    let Some(kind) = time_attribute(left.field(at)) else { return Err(carry(wrong())) };
-    let mut arguments = vec![Expr::Column(Column::from(left.qualified_field(at)))];
-    if kind == TimeKind::Rowtime {
-        let right = join.right.schema();
-        let is_rowtime = |i: &usize| time_attribute(right.field(*i)) == Some(TimeKind::Rowtime);
-        let time = (0..right.fields().len()).find(is_rowtime);
-        arguments.extend(time.map(|i| Expr::Column(Column::from(right.qualified_field(i)))));
-    }
-    let condition = as_of(arguments);
+    let kind = match (time_attribute(left.field(at)), left.field(at).data_type()) {
+        (Some(kind), _) => kind,
+        // What an aggregate makes of `window_time` is told by the operators only.
+        (None, DataType::Timestamp(..)) => TimeKind::Rowtime,
+        (None, _) => return Err(carry(wrong())),
+    };
+    let right = join.right.schema();
+    let column = |schema: &DFSchema, i: usize| Expr::Column(Column::from(schema.qualified_field(i)));
+    let condition = match kind {
+        TimeKind::Rowtime => {
+            let is_rowtime = |i: &usize| time_attribute(right.field(*i)) == Some(TimeKind::Rowtime);
+            let time = (0..right.fields().len()).find(is_rowtime);
+            as_of(std::iter::once(column(left, at)).chain(time.map(|i| column(right, i))).collect())
+        }
+        // The time is that of the lookup: columns that are read anyhow keep the condition between the sides.
+        TimeKind::Proctime => {
+            let first = |schema: &DFSchema, other: usize| {
+                let read = columns_read(&join.filter, schema).into_iter().next();
+                column(schema, read.unwrap_or(other))
+            };
+            as_of_proctime(vec![first(left, at), first(right, 0)])
+        }
+    };
     let filter = match join.filter.clone() {
         Some(filter) => filter.and(condition),
         None => condition,
     };
     Ok(LogicalPlan::Join(Join { filter: Some(filter), ..join }))
+}
+
+/// Takes out the marks of joins as of processing time that the optimizer has copied: by a join's key it infers conditions of
+/// one side alone, which then go anywhere.
+pub fn drop_copies(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let is_mark = |e: &Expr| matches!(e, Expr::ScalarFunction(call) if call.func.name() == AS_OF_PROCTIME);
+    let without =
+        |filter: Expr| conjunction(split_conjunction_owned(filter).into_iter().filter(|e| !is_mark(e)));
+    let has_mark = |filter: &Expr| split_conjunction(filter).into_iter().any(is_mark);
+    let dropped = plan.transform_up_with_subqueries(|node| {
+        Ok(match node {
+            LogicalPlan::Filter(filter) if has_mark(&filter.predicate) => {
+                Transformed::yes(match without(filter.predicate) {
+                    Some(predicate) => LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?),
+                    None => Arc::unwrap_or_clone(filter.input),
+                })
+            }
+            LogicalPlan::Join(join)
+                if versioned(&join.right).is_none() && join.filter.as_ref().is_some_and(has_mark) =>
+            {
+                let filter = join.filter.and_then(without);
+                Transformed::yes(LogicalPlan::Join(Join { filter, ..join }))
+            }
+            other => Transformed::no(other),
+        })
+    });
+    Ok(dropped?.data)
 }
 
 fn refuse_strays(plan: &LogicalPlan) -> Result<()> {

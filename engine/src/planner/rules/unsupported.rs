@@ -3,8 +3,8 @@
 use crate::error::{Error, Result, Span};
 use crate::planner::diagnostics::span;
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinConstraint, JoinOperator, Query, Select,
-    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, JoinOperator, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -99,7 +99,7 @@ impl Visitor for Check {
         if let Some(qualify) = &select.qualify {
             return refuse(
                 "QUALIFY",
-                "Window functions (OVER) come in a later version.",
+                "Write SELECT … FROM (SELECT *, ROW_NUMBER() OVER (…) AS rn FROM t) WHERE rn = 1.",
                 span(qualify.span()),
             );
         }
@@ -113,16 +113,10 @@ impl Visitor for Check {
                 | JoinOperator::Inner(_)
                 | JoinOperator::CrossJoin(_)
                 | JoinOperator::Left(_)
-                | JoinOperator::LeftOuter(_) => {}
-                JoinOperator::Right(on) | JoinOperator::RightOuter(on) | JoinOperator::FullOuter(on) => {
-                    if matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural) {
-                        return refuse(
-                            "USING or NATURAL with RIGHT and FULL JOIN",
-                            "Write ON l.k = r.k, and COALESCE(l.k, r.k) in SELECT.",
-                            at,
-                        );
-                    }
-                }
+                | JoinOperator::LeftOuter(_)
+                | JoinOperator::Right(_)
+                | JoinOperator::RightOuter(_)
+                | JoinOperator::FullOuter(_) => {}
                 _ => {
                     return refuse(
                         "This kind of join",
@@ -148,9 +142,6 @@ impl Visitor for Check {
                 at,
             ),
             TableFactor::Function { .. } => refuse("LATERAL TABLE", "There is no replacement yet.", at),
-            TableFactor::MatchRecognize { .. } => {
-                refuse("MATCH_RECOGNIZE", "There is no replacement yet.", at)
-            }
             TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
                 refuse("PIVOT", "Aggregate with FILTER (WHERE …) instead.", at)
             }
@@ -170,6 +161,7 @@ impl Visitor for Check {
             TableFactor::Table { .. }
             | TableFactor::TableFunction { .. }
             | TableFactor::UNNEST { .. }
+            | TableFactor::MatchRecognize { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             _ => {

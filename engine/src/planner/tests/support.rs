@@ -21,6 +21,8 @@ const TABLES: &str = "
     CREATE TABLE nested (kind INT, bid ROW<auction BIGINT, price BIGINT, `time` TIMESTAMP(3), extra STRING>,
         person ROW<id BIGINT, name STRING>, ts AS CASE WHEN kind = 0 THEN bid.`time` END,
         WATERMARK FOR ts AS ts - INTERVAL '4' SECOND) WITH ('connector' = 'fake');
+    CREATE TABLE rates (k STRING, b BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED, WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'fake');
     CREATE TABLE badmeta (part INT METADATA FROM 'partitoin') WITH ('connector' = 'fake');
 ";
 
@@ -50,7 +52,7 @@ impl Bench {
         for piece in crate::sql::split(TABLES).unwrap() {
             match crate::sql::parse(&piece).unwrap() {
                 Statement::CreateTable(create) => {
-                    bench.add(&create.name.parts[0].clone(), Object::Table(define(create)))
+                    bench.add(&create.name.parts[0].clone(), Object::Table(define(*create)))
                 }
                 other => panic!("{other:?}"),
             }
@@ -136,6 +138,17 @@ impl Bench {
         let NodeKind::Source(source) = &planned.stream.nodes[0].kind else { panic!("no source") };
         let fields = source.projection.fields().iter();
         fields.map(|f| format!("{} {}\n", f.name(), SqlType::of(f))).collect()
+    }
+
+    /// The time to live of each join's and aggregate's inputs that hints set.
+    pub fn ttl(&self, sql: &str) -> String {
+        let planned = self.planned(sql).unwrap_or_else(|e| panic!("{e}: {sql}"));
+        let nodes = planned.stream.nodes.iter().filter_map(|n| match &n.kind {
+            NodeKind::RegularJoin(join) => Some(format!("join {:?}", join.ttl_ms)),
+            NodeKind::GroupAggregate(aggregate) => Some(format!("aggregate {:?}", aggregate.ttl_ms)),
+            _ => None,
+        });
+        nodes.collect::<Vec<_>>().join(", ")
     }
 
     pub fn ids(&self, sql: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use catalog::{ColumnKind, ObjectName, TableDefinition, ViewDefinition};
 
 fn create(text: &str) -> crate::sql::CreateTable {
     let Statement::CreateTable(create) = ok(text) else { panic!("{text}") };
-    create
+    *create
 }
 
 fn shown(text: &str) -> String {

@@ -91,6 +91,7 @@ fn jobs() {
         ("STOP JOB 'x'", (false, false)),
         ("STOP JOB 'x' WITH SAVEPOINT", (true, false)),
         ("STOP JOB 'x' WITH SAVEPOINT WITH DRAIN", (true, true)),
+        ("STOP JOB 'x' WITH SAVEPOINT DRAIN", (true, true)),
     ] {
         let Statement::Job(JobStatement::Stop { job, savepoint, drain }) = ok(text) else { panic!("{text}") };
         assert_eq!((job.id.as_str(), (savepoint, drain)), ("x", expected));

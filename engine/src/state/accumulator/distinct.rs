@@ -13,28 +13,44 @@ use std::sync::Arc;
 /// No pair: the end of a chain.
 const NONE: u32 = u32::MAX;
 
+/// The pair is in no chain.
+const ABSENT: u32 = u32::MAX - 1;
+
 /// How often each pair of a group and its argument values is there, in one table for all groups; the pairs of a
 /// group are chained, so that a group can be cleared.
 pub(super) struct Distinct {
     inner: Box<dyn Accumulator>,
     pairs: KeyTable,
-    held: Vec<Pair>,
+    /// The next pair of the group of each; `ABSENT` for those that are not there.
+    after: Vec<u32>,
     heads: Vec<u32>,
+    /// Where rows may be taken back. Else a pair that has come stays.
+    counted: Option<Counted>,
 }
 
-#[derive(Clone, Copy)]
-struct Pair {
-    count: i64,
-    group: u32,
-    before: u32,
-    after: u32,
+/// What taking pairs back needs to know of each.
+#[derive(Default)]
+struct Counted {
+    counts: Vec<i64>,
+    groups: Vec<u32>,
+    before: Vec<u32>,
 }
 
 impl Distinct {
-    pub(super) fn new(inner: Box<dyn Accumulator>, argument_types: &[DataType]) -> Result<Self> {
+    pub(super) fn new(
+        inner: Box<dyn Accumulator>,
+        argument_types: &[DataType],
+        retracts: bool,
+    ) -> Result<Self> {
         let types: Vec<DataType> =
             std::iter::once(DataType::Int32).chain(argument_types.iter().cloned()).collect();
-        Ok(Self { inner, pairs: KeyTable::new(&types)?, held: Vec::new(), heads: Vec::new() })
+        Ok(Self {
+            inner,
+            pairs: KeyTable::new(&types)?,
+            after: Vec::new(),
+            heads: Vec::new(),
+            counted: retracts.then(Counted::default),
+        })
     }
 
     fn intern(&mut self, values: &[ArrayRef], groups: &[u32]) -> Result<Vec<u32>> {
@@ -42,62 +58,94 @@ impl Distinct {
         let keys: Vec<ArrayRef> = std::iter::once(group).chain(values.iter().cloned()).collect();
         let mut pairs = Vec::new();
         self.pairs.intern(&keys, groups.len(), &mut pairs)?;
-        let empty = Pair { count: 0, group: 0, before: NONE, after: NONE };
-        self.held.resize(self.pairs.slots(), empty);
+        let slots = self.pairs.slots();
+        self.after.resize(slots, ABSENT);
+        if let Some(counted) = &mut self.counted {
+            counted.counts.resize(slots, 0);
+            counted.groups.resize(slots, 0);
+            counted.before.resize(slots, NONE);
+        }
         Ok(pairs)
     }
 
+    /// Takes in those of the rows that count. Which of all rows are the first of their pair.
+    fn take_in(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<BooleanArray> {
+        let Some(selected) = selection(values, filter, self.inner.skips_nulls()) else {
+            let pairs = self.intern(values, groups)?;
+            let new = pairs.iter().zip(groups).map(|(pair, group)| self.put(*pair, *group, 1));
+            return Ok(BooleanArray::from(new.collect::<Vec<_>>()));
+        };
+        let rows = UInt32Array::from_iter_values(selected.set_indices().map(|row| row as u32));
+        let columns = values.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<Vec<_>>>()?;
+        let picked: Vec<u32> = rows.values().iter().map(|row| groups[*row as usize]).collect();
+        let pairs = self.intern(&columns, &picked)?;
+        let mut new = vec![false; groups.len()];
+        for ((pair, group), row) in pairs.iter().zip(&picked).zip(rows.values()) {
+            new[*row as usize] = self.put(*pair, *group, 1);
+        }
+        Ok(BooleanArray::from(new))
+    }
+
     /// Adds `count` of a pair. Whether it was not there before.
+    #[inline]
     fn put(&mut self, pair: u32, group: u32, count: i64) -> bool {
-        let held = &mut self.held[pair as usize];
-        let new = held.count == 0;
-        held.count += count;
-        if new {
-            let head = std::mem::replace(&mut self.heads[group as usize], pair);
-            let held = &mut self.held[pair as usize];
-            (held.group, held.before, held.after) = (group, NONE, head);
+        let at = pair as usize;
+        if let Some(counted) = &mut self.counted {
+            counted.counts[at] += count;
+        }
+        if self.after[at] != ABSENT {
+            return false;
+        }
+        let head = std::mem::replace(&mut self.heads[group as usize], pair);
+        self.after[at] = head;
+        if let Some(counted) = &mut self.counted {
+            (counted.groups[at], counted.before[at]) = (group, NONE);
             if head != NONE {
-                self.held[head as usize].before = pair;
+                counted.before[head as usize] = pair;
             }
         }
-        new
+        true
     }
 
     /// Takes one of a pair back. Whether none is left.
     fn take_back(&mut self, pair: u32) -> bool {
-        let held = &mut self.held[pair as usize];
-        if held.count == 0 {
-            // Taken back without having come.
+        let at = pair as usize;
+        // One that is not there was taken back without having come.
+        let Some(counted) = self.counted.as_mut().filter(|_| self.after[at] != ABSENT) else { return false };
+        counted.counts[at] -= 1;
+        if counted.counts[at] != 0 {
             return false;
         }
-        held.count -= 1;
-        let gone = held.count == 0;
-        if gone {
-            self.unlink(pair);
-        }
-        gone
-    }
-
-    fn unlink(&mut self, pair: u32) {
-        let Pair { group, before, after, .. } = self.held[pair as usize];
+        let (before, after) = (counted.before[at], std::mem::replace(&mut self.after[at], ABSENT));
         match before {
-            NONE => self.heads[group as usize] = after,
-            _ => self.held[before as usize].after = after,
+            NONE => self.heads[counted.groups[at] as usize] = after,
+            _ => self.after[before as usize] = after,
         }
         if after != NONE {
-            self.held[after as usize].before = before;
+            counted.before[after as usize] = before;
         }
+        true
     }
 
     fn chain(&self, group: u32) -> impl Iterator<Item = u32> + '_ {
-        let next = |pair: &u32| Some(self.held[*pair as usize].after).filter(|p| *p != NONE);
+        let next = |pair: &u32| Some(self.after[*pair as usize]).filter(|p| *p != NONE);
         std::iter::successors(Some(self.heads[group as usize]).filter(|p| *p != NONE), next)
     }
 
     /// Empties the chain of `group`; the pairs stay in the table.
     fn drop_chain(&mut self, group: u32) -> Vec<u32> {
         let dropped: Vec<u32> = self.chain(group).collect();
-        dropped.iter().for_each(|p| self.held[*p as usize].count = 0);
+        for pair in &dropped {
+            self.after[*pair as usize] = ABSENT;
+            if let Some(counted) = &mut self.counted {
+                counted.counts[*pair as usize] = 0;
+            }
+        }
         self.heads[group as usize] = NONE;
         dropped
     }
@@ -110,21 +158,18 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, values: &[ArrayRef], groups: &[u32], filter: Option<&BooleanArray>) -> Result<()> {
-        let kept;
-        let (values, groups) = match selection(values, filter, self.inner.skips_nulls()) {
-            None => (values, groups),
-            Some(selected) => {
-                let rows = UInt32Array::from_iter_values(selected.set_indices().map(|row| row as u32));
-                let columns = values.iter().map(|v| Ok(take(v, &rows, None)?)).collect::<Result<Vec<_>>>()?;
-                let groups: Vec<u32> = rows.values().iter().map(|row| groups[*row as usize]).collect();
-                kept = (columns, groups);
-                (&kept.0[..], &kept.1[..])
-            }
-        };
-        let pairs = self.intern(values, groups)?;
-        let new = pairs.iter().zip(groups).map(|(pair, group)| self.put(*pair, *group, 1));
-        let new = BooleanArray::from(new.collect::<Vec<_>>());
+        let new = self.take_in(values, groups, filter)?;
         self.inner.update(values, groups, Some(&new))
+    }
+
+    fn advance(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<ArrayRef> {
+        let new = self.take_in(values, groups, filter)?;
+        self.inner.advance(values, groups, Some(&new))
     }
 
     fn change(
@@ -152,7 +197,7 @@ impl Accumulator for Distinct {
                 self.pairs.remove(late);
             }
         }
-        let gone = pairs.iter().copied().filter(|p| self.held[*p as usize].count == 0);
+        let gone = pairs.iter().copied().filter(|p| self.after[*p as usize] == ABSENT);
         self.pairs.remove(gone.collect::<Vec<_>>());
         self.inner.change(values, groups, Changes { signs: &signs, clears: changes.clears }, None)
     }
@@ -171,7 +216,7 @@ impl Accumulator for Distinct {
             pairs[start..].reverse();
             ends.push(pairs.len() as i32);
         }
-        let counts = pairs.iter().map(|p| self.held[*p as usize].count);
+        let counts = pairs.iter().map(|p| self.counted.as_ref().map_or(1, |c| c.counts[*p as usize]));
         let mut columns = self.pairs.keys(&pairs)?;
         columns.remove(0);
         columns.push(Arc::new(Int64Array::from_iter_values(counts)));
@@ -215,6 +260,7 @@ impl Accumulator for Distinct {
     }
 
     fn size(&self) -> usize {
-        self.inner.size() + self.pairs.size() + self.held.len() * size_of::<Pair>() + self.heads.len() * 4
+        let counted = if self.counted.is_some() { 16 } else { 0 };
+        self.inner.size() + self.pairs.size() + self.after.len() * (4 + counted) + self.heads.len() * 4
     }
 }

@@ -102,6 +102,29 @@ impl<F: Fold> Accumulator for Folding<F> {
         Ok((self.0.finish(before)?, self.0.finish(after)?))
     }
 
+    fn advance(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<ArrayRef> {
+        let input = self.0.bind(values)?;
+        let mut after = self.0.output(groups.len());
+        match selection(values, filter, F::SKIPS_NULLS) {
+            None => groups.iter().enumerate().for_each(|(row, group)| {
+                self.0.add(*group as usize, &input, row);
+                self.0.push(*group as usize, &mut after);
+            }),
+            Some(selected) => groups.iter().enumerate().for_each(|(row, group)| {
+                if selected.value(row) {
+                    self.0.add(*group as usize, &input, row);
+                }
+                self.0.push(*group as usize, &mut after);
+            }),
+        }
+        self.0.finish(after)
+    }
+
     fn apply(
         &mut self,
         values: &[ArrayRef],

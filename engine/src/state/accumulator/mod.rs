@@ -57,6 +57,17 @@ pub trait Accumulator: Send {
         filter: Option<&BooleanArray>,
     ) -> Result<(ArrayRef, ArrayRef)>;
 
+    /// Takes rows in one after the other, and tells each row's group's value after it.
+    fn advance(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[u32],
+        filter: Option<&BooleanArray>,
+    ) -> Result<ArrayRef> {
+        let changes = Changes { signs: &vec![1; groups.len()], clears: &[] };
+        Ok(self.change(values, groups, changes, filter)?.1)
+    }
+
     /// Takes each row in where its sign is 1, back where it is -1. As `change`, without telling.
     fn apply(
         &mut self,
@@ -135,7 +146,7 @@ pub fn accumulator(
     // MIN and MAX are the same over distinct values, unless values come and go.
     let distinct = call.distinct && (retracts || !matches!(&*call.function, "min" | "max"));
     let inner = plain(call, argument_types, retracts)?;
-    Ok(if distinct { Box::new(distinct::Distinct::new(inner, argument_types)?) } else { inner })
+    Ok(if distinct { Box::new(distinct::Distinct::new(inner, argument_types, retracts)?) } else { inner })
 }
 
 fn plain(call: &AggregateCall, arguments: &[DataType], retracts: bool) -> Result<Box<dyn Accumulator>> {

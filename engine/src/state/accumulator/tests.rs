@@ -18,6 +18,7 @@ fn call(function: &str, distinct: bool) -> AggregateCall {
         filter: None,
         data_type: DataType::Null,
         name: "x".into(),
+        monotone: false,
     }
 }
 

@@ -1,0 +1,4 @@
+-- order: sorted
+SET 'execution.runtime-mode' = 'batch';
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime, price DESC MEASURES FIRST(A.price) AS p, COUNT(*) AS c AFTER MATCH SKIP PAST LAST ROW PATTERN (A+ B) WITHIN INTERVAL '1' HOUR DEFINE A AS A.price > LAST(A.price, 1) OR LAST(A.price, 1) IS NULL);
+SELECT * FROM Mixed MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.i AS a, B.i AS b PATTERN (A B) DEFINE A AS A.i > 0);

@@ -1,0 +1,25 @@
+-- order: sorted
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES price AS p, tax AS t, COUNT(*) AS c, COUNT(price) AS cp, SUM(price) AS s, AVG(price * 1.0) AS a, MIN(A.price) AS mn, MAX(B.price) AS mx PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES LAST(A.price * A.tax) AS c, LAST(A.price * A.tax, 1) AS d, FIRST(A.price + 1, 1) AS e PATTERN (A{2} B) DEFINE A AS A.price > 10);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES SUM(A.price) + A.price AS c, LISTAGG(symbol) AS l, FIRST_VALUE(A.price) AS fv, COLLECT(A.tax) AS ct, STDDEV_POP(price) AS sd PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS p, FIRST(A.price) AS x, FIRST(price, 1) AS y, LAST(price, 2) AS z, FINAL LAST(A.price) AS w, FIRST(B.tax, 1) AS v PATTERN (A+ B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS c PATTERN (A B) DEFINE A AS A.price > PREV(A.price, 0) - 1 AND NEXT(A.price, 0) > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p, CASE WHEN B.price > A.price THEN 'up' ELSE 'down' END AS q, CAST(A.price AS BIGINT) + COUNT(*) AS r, B.rowtime > A.rowtime AS later, TIMESTAMPDIFF(SECOND, A.rowtime, B.rowtime) AS d PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p, B.price AS q PATTERN (A B) DEFINE A AS A.symbol LIKE 'A%' AND A.price IN (12, 17) OR price BETWEEN 24 AND 25, B AS CASE WHEN B.price > 15 THEN TRUE ELSE CAST(NULL AS BOOLEAN) END);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES SUM(A.price + 1) AS f, MAX(A.price * A.tax) AS m, MIN(A.symbol) AS n, AVG(A.price) AS a, COUNT(A.tax) AS c, STDDEV_POP(CAST(B.price AS DOUBLE)) AS sd PATTERN (A+ B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES LAST(UPPER(A.symbol) || 'x', 1) AS c, CHAR_LENGTH(FIRST(symbol)) AS d PATTERN (A+ B) DEFINE A AS A.price > 20);
+SELECT * FROM Types MATCH_RECOGNIZE (ORDER BY ts MEASURES A.r.x AS x, A.a[1] AS a1, A.m['k'] AS mk, B.bs AS bs, A.big AS big, LAST(A.dt) AS dt, B.tm AS tm, B.l AS l, A.flag AS flag, MAX(A.big) AS mb, SUM(d) AS sd, AVG(f) AS af, MIN(t6) AS t6 PATTERN (A B) DEFINE A AS A.r.x IS NOT NULL OR A.r.x IS NULL);
+SELECT * FROM Timed MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.i AS ai, B.i AS bi, COUNT(A.b) AS cb, COUNT(*) AS ca, SUM(A.d) AS sd PATTERN (A B) DEFINE A AS A.flag OR A.flag IS NULL);
+SELECT * FROM Timed MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.i AS ai, B.i AS bi PATTERN (A B?) DEFINE A AS A.i > 0);
+SELECT symbol, p FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p PATTERN (A B) DEFINE A AS A.price > 20) AS T WHERE p > 24;
+SELECT T.symbol, T.p FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p PATTERN (A B) DEFINE A AS A.price > 20) T WHERE symbol = 'ACME';
+SELECT symbol, p FROM Ticker MATCH_RECOGNIZE (PARTITION BY Ticker.symbol ORDER BY Ticker.rowtime MEASURES A.price AS p PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol, tax ORDER BY rowtime MEASURES A.price AS p PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM (SELECT symbol AS s, price * 2 AS p2, rowtime AS rt FROM Ticker WHERE price > 10) MATCH_RECOGNIZE (PARTITION BY s ORDER BY rt MEASURES A.p2 AS p PATTERN (A B) DEFINE A AS A.p2 > 40);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p ONE ROW PER MATCH AFTER MATCH SKIP TO NEXT ROW PATTERN (`A` `b x`) DEFINE A AS A.price > 24, `b x` AS `b x`.price < A.price);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES a.price AS p PATTERN (a B) DEFINE a AS a.price > 24, B AS B.price < a.price);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS c PATTERN (A (B C) D) DEFINE A AS A.price > 20, B AS B.price < 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS c PATTERN (A B) DEFINE C AS C.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS c AFTER MATCH SKIP TO B PATTERN (A B) DEFINE A AS A.price > 20);
+SELECT * FROM Ticker MATCH_RECOGNIZE (PARTITION BY symbol ORDER BY rowtime MEASURES A.price AS p PATTERN (A B C D E) DEFINE A AS A.price > 20, E AS E.price > C.price);
+SELECT * FROM Ticker MATCH_RECOGNIZE (ORDER BY rowtime MEASURES A.price AS c PATTERN (A B{0,3} D) DEFINE A AS A.price > 20, B AS B.price < 10);

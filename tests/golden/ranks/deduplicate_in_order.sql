@@ -1,0 +1,7 @@
+-- order: ordered
+-- What depends on the order of rows of different keys.
+-- parallelism: 1
+CREATE TEMPORARY VIEW P AS SELECT *, PROCTIME() AS p FROM Late;
+CREATE TEMPORARY VIEW TP AS SELECT *, PROCTIME() AS p FROM Timed;
+SELECT window_start, COUNT(*) FROM TABLE(TUMBLE((SELECT ts, k, i FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn FROM Timed) WHERE rn = 1), DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end;
+SELECT TUMBLE_START(ts, INTERVAL '10' SECOND) AS w, COUNT(*) FROM (SELECT ts, k, i FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn FROM Timed) WHERE rn = 1) GROUP BY TUMBLE(ts, INTERVAL '10' SECOND);

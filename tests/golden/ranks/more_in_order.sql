@@ -1,0 +1,8 @@
+-- order: ordered
+-- What depends on the order of rows of different keys.
+-- parallelism: 1
+CREATE TEMPORARY TABLE Changes (id INT, g STRING, v INT) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
+CREATE TEMPORARY TABLE Keyed (id INT, g STRING, v INT, PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes.json', 'format' = 'debezium-json');
+CREATE TEMPORARY TABLE S (id INT, g STRING, v INT, d DECIMAL(10,2), t STRING) WITH ('connector' = 'filesystem', 'path' = '${DATA}/steps.csv', 'format' = 'csv', 'csv.null-literal' = '');
+CREATE TEMPORARY VIEW SG AS SELECT g, id, COUNT(*) AS n, SUM(v) AS sv, MAX(d) AS md FROM S GROUP BY g, id;
+SELECT g, id, n, rn FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY g ORDER BY n DESC) AS rn FROM SG) WHERE rn <= 2;

@@ -1,0 +1,8 @@
+-- order: ordered
+-- Patterns of times: DateTimeFormatter for timestamps, SimpleDateFormat for texts and dates.
+SELECT TO_TIMESTAMP(s, 'yyyy-MM-dd HH:mm:ss'), TO_TIMESTAMP(s, 'yyyy-MM-dd'), TO_TIMESTAMP(s, 'yyyy-MM-dd HH:mm:ss[.SSS]'), TO_TIMESTAMP(s) FROM (VALUES ('2020-01-02 03:04:05'), ('2020-01-02'), (' 2020-1-2 '), ('2020-01-02 25:00:00'), ('2020-02-30'), ('2020-01-02 03:04:05.123'), ('nothing')) AS t(s);
+SELECT TO_TIMESTAMP('2020-01-02 03:04:05 +0100', 'yyyy-MM-dd HH:mm:ss Z'), TO_TIMESTAMP('2020-01-02T03:04:05Z', 'yyyy-MM-dd''T''HH:mm:ssX'), TO_TIMESTAMP('2020-01-02 03:04:05 Europe/Berlin', 'yyyy-MM-dd HH:mm:ss VV'), TO_TIMESTAMP('AD 2020-01-02', 'G yyyy-MM-dd');
+SELECT UNIX_TIMESTAMP('2020-01-02 03:04:05 +0100', 'yyyy-MM-dd HH:mm:ss Z'), UNIX_TIMESTAMP('2020-01-02 03:04:05 UTC', 'yyyy-MM-dd HH:mm:ss z'), UNIX_TIMESTAMP('2020-01-02T03:04:05+01:00', 'yyyy-MM-dd''T''HH:mm:ssXXX'), UNIX_TIMESTAMP(' 2020-01-02 ', 'yyyy-MM-dd'), UNIX_TIMESTAMP('1577934245', 's'), UNIX_TIMESTAMP('2020-01-02 03:04 PM', 'yyyy-MM-dd hh:mm a'), UNIX_TIMESTAMP('nothing');
+SELECT TO_DATE('99-1-2', 'yy-M-d'), TO_DATE('20-1-2', 'yy-M-d'), TO_DATE('AD 2020-01-02', 'G yyyy-MM-dd'), TO_DATE('2020-01-02 03:04:05 +0100', 'yyyy-MM-dd HH:mm:ss Z'), TO_DATE('2020-01-02', 'yyyyMMdd'), TO_DATE('January 2, 2020', 'MMMM d, yyyy');
+SELECT DATE_FORMAT(s, 'yyyy/MM/dd HH:mm') FROM (VALUES ('2020-01-02 03:04:05'), ('2020-01-02'), ('2020-01-02 25:00:00'), ('2020-01-02 03:04:05Z')) AS t(s);
+SELECT FROM_UNIXTIME(44, 'yyyy-MM-dd HH:mm:ss z'), FROM_UNIXTIME(44, 'HH:mm X'), FROM_UNIXTIME(44, 'HH:mm Z'), FROM_UNIXTIME(1577934245, 'EEE, d MMM yyyy u');

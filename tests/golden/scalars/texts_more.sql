@@ -1,0 +1,8 @@
+-- order: ordered
+-- Texts beside times, patterns that are none, hashes of bytes, separators.
+SELECT d = s, t = s, s = t, d <> s FROM (VALUES (DATE '2020-01-02', TIMESTAMP '2020-01-02 00:00:00', '2020-01-02'), (DATE '2020-01-02', TIMESTAMP '2020-01-02 03:04:05', '2020-01-02 03:04:05')) AS x(d, t, s);
+SELECT d < s, t >= s FROM (VALUES (DATE '2020-01-02', TIMESTAMP '2020-01-02 00:00:00', '2020-01-03'), (DATE '2020-01-02', TIMESTAMP '2020-01-04 03:04:05', '2020-01-03')) AS x(d, t, s);
+SELECT REGEXP('x', '['), REGEXP('x', '('), REGEXP('a{1', 'a{1'), REGEXP('日本1', '\p{L}+'), REGEXP_EXTRACT('日本1', '\p{L}+'), REGEXP_REPLACE('ab12', '\p{Alpha}+', '<>'), REGEXP_REPLACE('ab12', '[[:alpha:]]', '<>'), REGEXP_EXTRACT('1+1', '\Q1+1\E'), 'aXc' SIMILAR TO 'a.c', 'abc' SIMILAR TO 'a%';
+SELECT MD5(X'6869'), SHA1(X'6869'), SHA256(X'6869'), TO_BASE64(X'ff00'), CONCAT_WS('-'), SPLIT_INDEX(' a b ', '', 1), STR_TO_MAP('abc  ', ' ', 'x'), STR_TO_MAP('     ', ' ', 'x'), UNKNOWN, UNKNOWN IS UNKNOWN, _UTF8'abc';
+SELECT TYPEOF(SUBSTRING('abc', 1)), TYPEOF(CONCAT('a', 'b')), TYPEOF(TRIM(' a ')), TYPEOF(REPLACE('a', 'b', 'c')), TYPEOF(CASE WHEN TRUE THEN 'a' ELSE 'abc' END), TYPEOF(COALESCE('a', 'bcd')), TYPEOF(LEAST('a', 'bcd')), TYPEOF(ENCODE('a', 'UTF-8')), TYPEOF(DECODE(X'61', 'UTF-8')), TYPEOF(CAST('a' AS STRING)), TYPEOF(MD5('a')), TYPEOF(SHA2('a', 256)), TYPEOF(INTERVAL '1' MONTH), TYPEOF(INTERVAL '1' DAY), TYPEOF(UPPER('abc')), TYPEOF(OVERLAY('abc' PLACING 'xy' FROM 1)), TYPEOF('日本😀');
+SELECT TYPEOF(m), TYPEOF(v || '!'), TYPEOF(c || '!'), TYPEOF(LEFT(v, 2)), TYPEOF(COALESCE(v, 'none')), TYPEOF(v IS DISTINCT FROM c) FROM (VALUES (CAST(MAP['a', 1] AS MAP<STRING, INT>), CAST('abc' AS VARCHAR(10)), CAST('abc' AS CHAR(5)))) AS t(m, v, c);
