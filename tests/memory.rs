@@ -63,8 +63,10 @@ fn an_aggregation_over_ten_times_the_budget() {
     // Each key comes twice, the second time long after it has left memory.
     let told = run(
         2 * KEYS,
-        "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT MOD(id, {KEYS}) AS k, COUNT(*) AS n, \
-             SUM(id) AS s, MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM numbers GROUP BY MOD(id, {KEYS})) GROUP BY n",
+        &format!(
+            "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT MOD(id, {KEYS}) AS k, COUNT(*) AS n, \
+             SUM(id) AS s, MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM numbers GROUP BY MOD(id, {KEYS})) GROUP BY n"
+        ),
     );
     let sum = 2 * KEYS * (2 * KEYS - 1) / 2;
     assert!(told.contains(&format!("2,{KEYS},{sum},400")), "{told}");
@@ -92,11 +94,9 @@ fn a_window_over_ten_times_the_budget() {
     // All keys twice in one window, of three minutes.
     let told = run(
         2 * KEYS,
-        &format!(
-            "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT k, COUNT(*) AS n, SUM(id) AS s, \
+        "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT k, COUNT(*) AS n, SUM(id) AS s, \
              MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1' DAY)) \
-             GROUP BY window_start, window_end, k) GROUP BY n"
-        ),
+             GROUP BY window_start, window_end, k) GROUP BY n",
     );
     let sum = 2 * KEYS * (2 * KEYS - 1) / 2;
     assert!(told.contains(&format!("2,{KEYS},{sum},400")), "{told}");

@@ -96,7 +96,7 @@ options! {
     "table.exec.state.ttl" = "0 ms", Duration, "Keyed state that was not touched for this long may be forgotten; 0 keeps it.";
     "table.local-time-zone" = "UTC", Zone, "Zone of TIMESTAMP_LTZ values in texts, casts and windows.";
     "table.optimizer.non-deterministic-update.strategy" = "IGNORE", Choice(&["IGNORE", "TRY_RESOLVE"]), "Whether a lookup for updates may find other rows for what is taken back.";
-    "taskmanager.memory.managed.size" = "512 mb", Memory, "Memory for keyed state; what is beyond it goes to local disk.";
+    "taskmanager.memory.managed.size" = "800 mb", Memory, "Memory for keyed state; what is beyond it goes to local disk.";
 }
 
 /// Flink's other names of settings: older ones, and the newer ones of 1.20.

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = key_value, global = true)]
     pub define: Vec<(String, String)>,
 
-    /// Memory for keyed state, such as `512 mb`; what is beyond it goes to local disk [default: 512 mb]. The same as
+    /// Memory for keyed state, such as `512 mb`; what is beyond it goes to local disk [default: 800 mb]. The same as
     /// -D taskmanager.memory.managed.size=SIZE.
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
@@ -153,7 +153,7 @@ pub struct Deploy {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub parallelism: Option<u16>,
     /// Memory for keyed state, such as `512 mb`; what is beyond it goes to disk [default: the script's
-    /// 'taskmanager.memory.managed.size', else 512 mb].
+    /// 'taskmanager.memory.managed.size', else 800 mb].
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub memory: Option<u64>,
     /// Savepoint or checkpoint to begin with.
