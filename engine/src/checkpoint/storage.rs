@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
+/// How often the newest checkpoint is looked for in a store that changes meanwhile.
+const LOOKS: usize = 3;
 /// Name of the manifest in its folder.
 const MANIFEST: &str = "manifest.json";
 /// Begins the folders of checkpoints.
@@ -196,9 +198,29 @@ impl CheckpointStorage {
     ///
     /// Errors: the directory cannot be read; there are complete checkpoints but all are damaged.
     pub fn latest(&self) -> Result<Option<(Manifest, Vec<String>)>> {
+        for _ in 0..LOOKS {
+            let seen = self.ids()?;
+            let mut unfinished = Vec::new();
+            let latest = self.search(&seen, &mut unfinished)?;
+            // A store that goes away while it is read looks as if manifests were missing: to take that for true would
+            // be to start from an older checkpoint, or from nothing, behind what sinks have published.
+            let mut is_steady = self.ids()? == seen;
+            for id in &unfinished {
+                is_steady &= matches!(self.found(&self.path(*id, MANIFEST))?, Found::Nothing);
+            }
+            if is_steady && self.ids()? == seen {
+                return Ok(latest);
+            }
+        }
+        Err(Error::external(format!("The checkpoints below {} come and go while they are read.", self.uri()))
+            .with_hint("Look after the store: is it mounted, does another process write there?"))
+    }
+
+    /// As `latest`, at one look at checkpoints `ids`; those without a manifest go to `unfinished`.
+    fn search(&self, ids: &[u64], unfinished: &mut Vec<u64>) -> Result<Option<(Manifest, Vec<String>)>> {
         let mut passed = Vec::new();
         let mut last_error = None;
-        for id in self.ids()?.into_iter().rev() {
+        for id in ids.iter().rev().copied() {
             let found = match self.found(&self.path(id, MANIFEST))? {
                 Found::Manifest(manifest) if manifest.checkpoint_id != id => {
                     Found::Unusable(damaged(&self.checkpoint_uri(id), "its manifest is another checkpoint's"))
@@ -216,9 +238,12 @@ impl CheckpointStorage {
                     ));
                     last_error = Some(error);
                 }
-                _ => passed.push(format!(
-                    "Checkpoint {id} is passed over: it has no manifest, so it was not finished."
-                )),
+                _ => {
+                    unfinished.push(id);
+                    passed.push(format!(
+                        "Checkpoint {id} is passed over: it has no manifest, so it was not finished."
+                    ));
+                }
             }
         }
         match last_error {
