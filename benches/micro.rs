@@ -244,6 +244,7 @@ fn join(input: &SchemaRef) -> Result<RegularJoin> {
         keys: vec![JoinKey { left: 2, right: 2, null_safe: false }],
         condition: None,
         ttl_ms: [None, None],
+        insert_only: [true, true],
     };
     let output = input.fields().iter().chain(input.fields()).cloned().collect::<Vec<_>>();
     opened(RegularJoin::new(&node, &[input.clone(), input.clone()], Arc::new(Schema::new(output)))?)

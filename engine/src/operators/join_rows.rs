@@ -1,12 +1,13 @@
 //! The rows that one side of a regular join keeps: by join key, with how often each came and how many rows of the
 //! other side it is joined with.
 
+use super::arrived_rows::ArrivedRows;
 use super::kept_groups::{Bytes, put_bytes, put_number};
 use super::row_codec::RowCodec;
 use super::rows::MAX_BATCH_ROWS;
 use crate::error::{Error, Result};
 use crate::state::{KeyTable, StateRows, key_group};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::Rows;
@@ -15,6 +16,10 @@ use std::sync::Arc;
 
 /// No slot, or no group.
 pub(super) const NONE: u32 = u32::MAX;
+/// The next slot of one that is not in use, where rows are kept as they came.
+const UNUSED: u32 = u32::MAX - 1;
+/// Behind a side's name: the state table of rows as they came.
+const ARRIVED: &str = "-rows";
 
 /// A snapshot, or one before it, may hold the slot's row.
 const KNOWN: u8 = 1;
@@ -23,13 +28,16 @@ const CHANGED: u8 = 2;
 /// Most rows taken away since the last snapshot that are remembered; beyond, the next snapshot is to be full.
 const MAX_GONE: usize = 1 << 20;
 
-/// Distinct rows in slots; those of one join key are a chain in the order in which they came.
+/// Distinct rows in slots; those of one join key are a chain in the order in which they came. Where rows are only ever
+/// added, each stays in a slot of its own as it came, until one is taken back after all.
 pub(super) struct JoinRows {
     name: &'static str,
     schema: SchemaRef,
     /// Join key columns of the row.
     keys: Vec<usize>,
     rows: KeyTable,
+    /// The rows instead of `rows`, each there once, where none is taken back.
+    arrived: Option<ArrivedRows>,
     /// How often the row has come; 0 in a slot that is not in use.
     counts: Vec<u32>,
     /// Rows of the other side that the row is joined with (kept only where somebody asks).
@@ -94,6 +102,7 @@ impl JoinRows {
             Self::with(self.name, self.schema.clone(), self.keys.clone(), rows, self.codec.clone());
         (fresh.ttl_ms, fresh.tracking, fresh.max_parallelism) =
             (self.ttl_ms, self.tracking, self.max_parallelism);
+        fresh.arrived = self.arrived.as_ref().map(|_| ArrivedRows::new(self.schema.clone()));
         fresh
     }
 
@@ -115,6 +124,7 @@ impl JoinRows {
             schema,
             keys,
             rows,
+            arrived: None,
             counts: Vec::new(),
             associations: Vec::new(),
             next: Vec::new(),
@@ -134,11 +144,62 @@ impl JoinRows {
         }
     }
 
-    /// Rows that were not written for `ttl_ms` are forgotten (0: never); changes are told apart if `tracking`.
-    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool, max_parallelism: usize) {
+    /// Rows that were not written for `ttl_ms` are forgotten (0: never); changes are told apart if `tracking`. `only_added`:
+    /// rows are not expected to be taken back, and nobody asks for their associations.
+    pub(super) fn open(&mut self, ttl_ms: u64, tracking: bool, max_parallelism: usize, only_added: bool) {
         self.ttl_ms = i64::try_from(ttl_ms).unwrap_or(i64::MAX);
         self.tracking = tracking;
         self.max_parallelism = max_parallelism;
+        self.arrived = (only_added && ttl_ms == 0).then(|| ArrivedRows::new(self.schema.clone()));
+    }
+
+    /// From here on rows are kept as distinct rows with counts: some are going to be taken back.
+    pub(super) fn make_distinct(&mut self) -> Result<()> {
+        let Some(mut arrived) = self.arrived.take() else { return Ok(()) };
+        let mut chains: Vec<(u32, u32)> = Vec::with_capacity(arrived.len());
+        for group in 0..self.heads.len() as u32 {
+            self.chain(group, |slot| chains.push((slot, group)));
+        }
+        let flags = std::mem::take(&mut self.flags);
+        self.next = Vec::new();
+        self.heads.fill(NONE);
+        self.tails.fill(NONE);
+        let all = self.all_columns();
+        let mut slots = Vec::new();
+        for part in chains.chunks(MAX_BATCH_ROWS) {
+            let old: Vec<u32> = part.iter().map(|(slot, _)| *slot).collect();
+            self.rows.intern(&arrived.take(&old, &all)?, old.len(), &mut slots)?;
+            arrived.release(old);
+            self.grow();
+            for (slot, (old, group)) in slots.iter().zip(part) {
+                let at = *slot as usize;
+                self.count_in(*slot, *group, 1);
+                if self.tracking {
+                    self.flags[at] |= flags.get(*old as usize).copied().unwrap_or(0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A row is there `count` times more, or for the first time.
+    fn count_in(&mut self, slot: u32, group: u32, count: u32) {
+        if self.counts[slot as usize] == 0 {
+            self.link(slot, group);
+        }
+        self.counts[slot as usize] += count;
+    }
+
+    fn all_columns(&self) -> Vec<usize> {
+        (0..self.schema.fields().len()).collect()
+    }
+
+    /// All columns of the rows in `slots`.
+    fn records(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.arrived {
+            Some(arrived) => arrived.take(slots, &self.all_columns()),
+            None => self.rows.keys(slots),
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -165,6 +226,14 @@ impl JoinRows {
 
     /// The slot of each row, in use or not. What is not added by then is to be given back with `release`.
     pub(super) fn slots(&mut self, records: &RecordBatch, slots: &mut Vec<u32>) -> Result<()> {
+        if let Some(arrived) = &mut self.arrived {
+            arrived.add(records, slots)?;
+            self.next.resize(arrived.slots(), UNUSED);
+            if self.tracking {
+                self.flags.resize(arrived.slots(), 0);
+            }
+            return Ok(());
+        }
         self.rows.intern(records.columns(), records.num_rows(), slots)?;
         self.grow();
         Ok(())
@@ -204,6 +273,10 @@ impl JoinRows {
     /// The row came once more; it is joined with `associations` rows.
     pub(super) fn add(&mut self, slot: u32, group: u32, associations: u32, now_ms: i64) {
         let at = slot as usize;
+        if self.arrived.is_some() {
+            self.append(slot, group);
+            return self.written(slot, now_ms);
+        }
         if self.counts[at] > 0 && self.expired(slot, now_ms) {
             self.counts[at] = 0;
             self.unlink(slot);
@@ -232,10 +305,15 @@ impl JoinRows {
     }
 
     fn link(&mut self, slot: u32, group: u32) {
-        let (at, key) = (slot as usize, group as usize);
-        self.group_of[at] = group;
-        self.next[at] = NONE;
-        self.previous[at] = self.tails[key];
+        self.group_of[slot as usize] = group;
+        self.previous[slot as usize] = self.tails[group as usize];
+        self.append(slot, group);
+    }
+
+    /// Puts the slot at the end of its join key's chain.
+    fn append(&mut self, slot: u32, group: u32) {
+        let key = group as usize;
+        self.next[slot as usize] = NONE;
         match self.tails[key] {
             NONE => self.heads[key] = slot,
             tail => self.next[tail as usize] = slot,
@@ -258,6 +336,10 @@ impl JoinRows {
 
     /// Gives back those of `slots` that are not in use.
     pub(super) fn release(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<()> {
+        if let Some(arrived) = &mut self.arrived {
+            arrived.release(slots.into_iter().filter(|s| self.next[*s as usize] == UNUSED));
+            return arrived.tidy();
+        }
         let mut unused: Vec<u32> = slots.into_iter().filter(|s| self.counts[*s as usize] == 0).collect();
         unused.sort_unstable();
         unused.dedup();
@@ -291,12 +373,12 @@ impl JoinRows {
 
     /// How often the row has come.
     pub(super) fn count(&self, slot: u32) -> u32 {
-        self.counts[slot as usize]
+        self.counts.get(slot as usize).copied().unwrap_or(1)
     }
 
     /// How many rows of the other side it is joined with.
     pub(super) fn associations(&self, slot: u32) -> u32 {
-        self.associations[slot as usize]
+        self.associations.get(slot as usize).copied().unwrap_or(0)
     }
 
     pub(super) fn set_associations(&mut self, slot: u32, associations: u32, now_ms: i64) {
@@ -306,7 +388,10 @@ impl JoinRows {
 
     /// Columns `columns` of the rows in `slots`.
     pub(super) fn take(&self, slots: &[u32], columns: &[usize]) -> Result<Vec<ArrayRef>> {
-        self.rows.columns(slots, columns)
+        match &self.arrived {
+            Some(arrived) => arrived.take(slots, columns),
+            None => self.rows.columns(slots, columns),
+        }
     }
 
     /// Whether more rows were taken away than a delta can tell of, since this was last asked.
@@ -363,7 +448,7 @@ impl JoinRows {
             bounds.push(slots.len());
         }
         // Without columns all rows are equal, and none has bytes.
-        let rows = (!self.schema.fields().is_empty()).then(|| self.codec.encode(&self.rows.keys(&slots)?));
+        let rows = (!self.schema.fields().is_empty()).then(|| self.codec.encode(&self.records(&slots)?));
         Ok(Encoded { slots, bounds, rows: rows.transpose()? })
     }
 
@@ -372,9 +457,10 @@ impl JoinRows {
         let own: Range<usize> = encoded.bounds[number]..encoded.bounds[number + 1];
         put_number(into, own.len() as i64);
         for at in own {
-            let slot = encoded.slots[at] as usize;
-            put_number(into, i64::from(self.counts[slot]));
-            put_number(into, i64::from(self.associations[slot]));
+            let slot = encoded.slots[at];
+            put_number(into, i64::from(self.count(slot)));
+            put_number(into, i64::from(self.associations(slot)));
+            let slot = slot as usize;
             put_number(into, self.written_ms.get(slot).copied().unwrap_or(0));
             put_number(into, i64::from(self.flags.get(slot).copied().unwrap_or(0)));
             put_bytes(into, encoded.rows.as_ref().map_or(&[][..], |rows| rows.row(at).data()));
@@ -396,25 +482,32 @@ impl JoinRows {
         Some(())
     }
 
-    /// Takes rows back, each behind the earlier rows of its join key. None of them is there.
+    /// Takes rows back, each behind the earlier rows of its join key. Rows of the join keys are not there; one that went as
+    /// it came may come back more than once.
     pub(super) fn put_back(&mut self, returned: Returned<'_>) -> Result<()> {
         let rows = returned.rows.len();
         let columns = match self.schema.fields().is_empty() {
             true => Vec::new(),
             false => self.codec.decode(returned.rows)?,
         };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let records = RecordBatch::try_new_with_options(self.row_schema(), columns, &options)?;
         let mut slots = Vec::new();
-        self.rows.intern(&columns, rows, &mut slots)?;
-        self.grow();
+        self.slots(&records, &mut slots)?;
         for (slot, kept) in slots.into_iter().zip(returned.kept) {
             let at = slot as usize;
-            self.link(slot, kept.group);
-            (self.counts[at], self.associations[at]) = (kept.count, kept.associations);
+            match self.arrived {
+                Some(_) => self.append(slot, kept.group),
+                None => {
+                    self.count_in(slot, kept.group, kept.count);
+                    self.associations[at] = kept.associations;
+                }
+            }
             if self.ttl_ms > 0 {
                 self.written_ms[at] = kept.written_ms;
             }
             if self.tracking {
-                self.flags[at] = kept.flags;
+                self.flags[at] |= kept.flags;
             }
         }
         Ok(())
@@ -428,13 +521,21 @@ impl JoinRows {
             return;
         }
         for slot in &slots {
-            self.counts[*slot as usize] = 0;
+            if let Some(count) = self.counts.get_mut(*slot as usize) {
+                *count = 0;
+            }
             if let Some(flags) = self.flags.get_mut(*slot as usize) {
                 *flags = 0;
             }
         }
         (self.heads[group as usize], self.tails[group as usize]) = (NONE, NONE);
-        self.rows.remove(slots);
+        match &mut self.arrived {
+            Some(arrived) => {
+                slots.iter().for_each(|slot| self.next[*slot as usize] = UNUSED);
+                arrived.release(slots);
+            }
+            None => self.rows.remove(slots),
+        }
     }
 
     /// A snapshot holds the rows of join keys.
@@ -458,35 +559,48 @@ impl JoinRows {
 
     /// Bytes held, estimated.
     pub(super) fn size(&self) -> usize {
-        self.rows.size() + self.heads.len() * 8 + self.counts.len() * self.slot_bytes()
+        let slots = match &self.arrived {
+            Some(arrived) => arrived.size() + arrived.slots() * self.slot_bytes(),
+            None => self.rows.size() + self.counts.len() * self.slot_bytes(),
+        };
+        slots + self.heads.len() * 8
     }
 
     /// Bytes of a row, on average.
     pub(super) fn row_bytes(&self) -> usize {
-        self.rows.size() / self.rows.len().max(1)
+        match &self.arrived {
+            Some(arrived) => arrived.row_bytes() / arrived.len().max(1),
+            None => self.rows.size() / self.rows.len().max(1),
+        }
     }
 
     /// Bytes beside each row.
     fn slot_bytes(&self) -> usize {
-        20 + if self.ttl_ms > 0 { 8 } else { 0 } + usize::from(self.tracking)
+        let linked = if self.arrived.is_some() { 4 } else { 20 };
+        linked + if self.ttl_ms > 0 { 8 } else { 0 } + usize::from(self.tracking)
     }
 
     /// Those of `size` that new rows take before there are more.
     pub(super) fn spare(&self) -> usize {
+        if let Some(arrived) = &self.arrived {
+            return arrived.spare() + (arrived.slots() - arrived.len()) * self.slot_bytes();
+        }
         let (slots, free) = (self.rows.slots(), self.rows.slots() - self.rows.len());
         let bytes = self.rows.size() + self.counts.len() * self.slot_bytes();
         (bytes as u128 * free as u128).checked_div(slots as u128).unwrap_or(0) as usize
     }
 
+    /// The rows' columns as they stand in state: without the names and metadata of the query.
+    fn row_schema(&self) -> SchemaRef {
+        let fields = self.schema.fields().iter().enumerate();
+        Arc::new(Schema::new(
+            fields.map(|(i, f)| Field::new(format!("{i}"), f.data_type().clone(), true)).collect::<Vec<_>>(),
+        ))
+    }
+
     /// Columns of the state table: the row's, then what is kept of it.
     fn state_schema(&self) -> SchemaRef {
-        let mut fields: Vec<Field> = self
-            .schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(i, f)| Field::new(format!("{i}"), f.data_type().clone(), true))
-            .collect();
+        let mut fields: Vec<Field> = self.row_schema().fields().iter().map(|f| f.as_ref().clone()).collect();
         fields.extend(["count", "associations", "written"].map(|n| Field::new(n, DataType::Int64, false)));
         Arc::new(Schema::new(fields))
     }
@@ -506,11 +620,15 @@ impl JoinRows {
                 Arc::new(Int64Array::from_iter_values(slots.iter().map(|s| value(*s as usize))))
             };
             let kept = [
-                column(&|s| i64::from(self.counts[s])),
-                column(&|s| i64::from(self.associations[s])),
+                column(&|s| i64::from(self.count(s as u32))),
+                column(&|s| i64::from(self.associations(s as u32))),
                 column(&|s| self.written_ms.get(s).copied().unwrap_or(0)),
             ];
-            out.push(self.state_rows(self.rows.keys(slots)?, kept, false)?);
+            let mut rows = self.state_rows(self.records(slots)?, kept, false)?;
+            if self.arrived.is_some() {
+                rows.table += ARRIVED;
+            }
+            out.push(rows);
         }
         Ok(())
     }
@@ -566,17 +684,21 @@ impl JoinRows {
                 arrow::compute::cast(column, field.data_type())?
             });
         }
-        let fields: Vec<Field> =
-            self.state_schema().fields()[..width].iter().map(|f| f.as_ref().clone()).collect();
-        Ok(RecordBatch::try_new_with_options(
-            Arc::new(Schema::new(fields)),
-            own,
-            &arrow::array::RecordBatchOptions::new().with_row_count(Some(rows)),
-        )?)
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.row_schema(), own, &options)?)
+    }
+
+    /// Whether rows of the state table `table` are these.
+    pub(super) fn is_own(&self, table: &str) -> bool {
+        table.strip_suffix(ARRIVED).unwrap_or(table) == self.name
     }
 
     /// Takes back rows of a snapshot: `records` are `own_rows` of `state`, of the join keys `groups`.
     pub(super) fn restore(&mut self, state: &StateRows, records: &RecordBatch, groups: &[u32]) -> Result<()> {
+        if state.table.ends_with(ARRIVED) {
+            return self.restore_arrived(records, groups);
+        }
+        self.make_distinct()?;
         let width = self.schema.fields().len();
         let number = |i: usize| state.rows.column(width + i).as_primitive::<Int64Type>();
         let (counts, associations, written) = (number(0), number(1), number(2));
@@ -608,5 +730,21 @@ impl JoinRows {
         let released = self.release(slots);
         self.tracking = tracking;
         released
+    }
+
+    /// As `restore`, of rows as they came: each is there once more.
+    fn restore_arrived(&mut self, records: &RecordBatch, groups: &[u32]) -> Result<()> {
+        let mut slots = Vec::new();
+        self.slots(records, &mut slots)?;
+        for (slot, group) in slots.into_iter().zip(groups) {
+            match self.arrived {
+                Some(_) => self.append(slot, *group),
+                None => self.count_in(slot, *group, 1),
+            }
+            if self.tracking {
+                self.flags[slot as usize] |= KNOWN;
+            }
+        }
+        Ok(())
     }
 }

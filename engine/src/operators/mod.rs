@@ -6,6 +6,7 @@
 //! operator but an iterator of batches, for the task that stands in for a source.
 
 mod aggregates;
+mod arrived_rows;
 mod calc;
 mod changelog_normalize;
 mod deduplicate;

@@ -20,7 +20,8 @@ const MAX_PAIRS: usize = 1 << 16;
 const TOLD_BYTES: usize = 8 << 20;
 
 /// Joins row by row as Flink does without mini-batches: each row of an input meets the rows of the other input that
-/// have come before it. Rows of both sides are kept as distinct rows with a count, by join key; of rows that may be
+/// have come before it. Rows of both sides are kept as distinct rows with a count, by join key
+/// (where they are only added: as they came); of rows that may be
 /// told without a partner also the number of partners, so that the row with NULLs comes and goes (`+I`, `-D`) with
 /// the first and the last of them. Rows with NULL in a key that NULL does not match are never kept.
 ///
@@ -34,6 +35,8 @@ pub struct RegularJoin {
     condition: Option<JoinCondition>,
     output: SchemaRef,
     ttl_ms: [Option<u64>; 2],
+    /// Whether rows of the left and the right side are kept as they came: they are only added.
+    only_added: [bool; 2],
     next_sweep_ms: Option<i64>,
     groups: Vec<u32>,
     slots: Vec<u32>,
@@ -67,6 +70,7 @@ impl RegularJoin {
             null_safe: node.keys.iter().map(|k| k.null_safe).collect(),
             output,
             ttl_ms: node.ttl_ms,
+            only_added: node.insert_only.map(|only| only && node.join_type == JoinType::Inner),
             next_sweep_ms: None,
             groups: Vec::new(),
             slots: Vec::new(),
@@ -406,9 +410,9 @@ impl Told<'_> {
 
 impl Operator for RegularJoin {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        for (side, own) in self.store.payload_mut().sides.iter_mut().zip(self.ttl_ms) {
-            let ttl_ms = own.unwrap_or(context.state_ttl_ms);
-            side.open(ttl_ms, context.checkpointing, context.max_parallelism);
+        for (number, side) in self.store.payload_mut().sides.iter_mut().enumerate() {
+            let ttl_ms = self.ttl_ms[number].unwrap_or(context.state_ttl_ms);
+            side.open(ttl_ms, context.checkpointing, context.max_parallelism, self.only_added[number]);
         }
         // Each row has its own time to live.
         self.store.open(StoreContext { ttl_ms: 0, ..context.store() });
@@ -418,7 +422,7 @@ impl Operator for RegularJoin {
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
         let mut groups = Vec::new();
         while let Some(rows) = state.next_rows()? {
-            let Some(side) = ["left", "right"].iter().position(|name| *name == rows.table) else {
+            let Some(side) = self.sides().iter().position(|side| side.is_own(&rows.table)) else {
                 return Err(Error::internal(format!("A join has no state '{}'.", rows.table)));
             };
             let own = &self.sides()[side];
@@ -472,7 +476,11 @@ impl Operator for RegularJoin {
             groups.iter_mut().enumerate().filter(|(row, _)| without.value(*row)).for_each(|(_, g)| *g = NONE);
         }
         let mut slots = std::mem::take(&mut self.slots);
-        self.store.payload_mut().sides[input].slots(&records, &mut slots)?;
+        let own = &mut self.store.payload_mut().sides[input];
+        if input_batch.kinds().is_some_and(|kinds| kinds.iter().any(|k| !k.is_addition())) {
+            own.make_distinct()?;
+        }
+        own.slots(&records, &mut slots)?;
         let output = Arc::clone(&self.output);
         let row_bytes = records.get_array_memory_size() / rows + self.sides()[1 - input].row_bytes();
         let mut told = Told {

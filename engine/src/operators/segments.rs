@@ -179,6 +179,11 @@ impl Segments {
     pub(super) fn live_rows(&self) -> usize {
         self.live_rows
     }
+
+    /// Number of rows that are kept for their batches' sake only.
+    pub(super) fn dead_rows(&self) -> usize {
+        self.held_rows - self.live_rows
+    }
 }
 
 /// Rows that were added together.

@@ -377,6 +377,8 @@ pub struct RegularJoinNode {
     pub condition: Option<Arc<dyn PhysicalExpr>>,
     /// `STATE_TTL` of the left and the right input in milliseconds, 0 for ever; `None`: `table.exec.state.ttl`.
     pub ttl_ms: [Option<u64>; 2],
+    /// Whether the left and the right input only add rows.
+    pub insert_only: [bool; 2],
 }
 
 /// Join of rows of which the left one's time is between the right one's plus `lower_ms` and plus `upper_ms`. Output: left

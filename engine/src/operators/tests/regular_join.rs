@@ -23,6 +23,7 @@ fn harness(join_type: JoinType, condition: Option<Arc<dyn PhysicalExpr>>) -> Har
         keys: vec![JoinKey { left: 0, right: 0, null_safe: false }],
         condition,
         ttl_ms: [None, None],
+        insert_only: [true, true],
     };
     Harness::new(RegularJoin::new(&node, &[left.clone(), right.clone()], output).unwrap(), &[left, right])
 }

@@ -24,6 +24,7 @@ fn join(join_type: JoinType, ttl: bool, memory: Arc<MemoryBudget>) -> RegularJoi
         keys: vec![JoinKey { left: 0, right: 0, null_safe: false }],
         condition: None,
         ttl_ms: if ttl { TTL_MS.map(Some) } else { [None, None] },
+        insert_only: [true, true],
     };
     let mut join = RegularJoin::new(&node, &[left, right], output).unwrap();
     join.open(&OpenContext { memory, ..OpenContext::for_tests() }).unwrap();
@@ -49,7 +50,8 @@ fn sorted(told: &str) -> Vec<&str> {
     lines
 }
 
-fn run(seed: u64, join_type: JoinType, ttl: bool) {
+/// Rows are taken back from step `taken_back_from` on.
+fn run(seed: u64, join_type: JoinType, ttl: bool, taken_back_from: u64) {
     let disk = tempfile::tempdir().unwrap();
     let nothing = MemoryBudget::new(1, disk.path().join("state"));
     let mut rng = SmallRng::seed_from_u64(seed);
@@ -65,7 +67,7 @@ fn run(seed: u64, join_type: JoinType, ttl: bool) {
         let mut lines = String::new();
         for _ in 0..rng.random_range(1..8) {
             let known = there[input].len();
-            if known > 0 && rng.random_bool(0.4) {
+            if known > 0 && number >= taken_back_from && rng.random_bool(0.4) {
                 let row = there[input].swap_remove(rng.random_range(0..known));
                 lines += &format!("-D {row}\n");
             } else {
@@ -110,8 +112,15 @@ fn joins_on_disk_tell_what_joins_in_memory_tell() {
             .into_iter()
             .enumerate()
     {
-        run(number as u64, join_type, false);
-        run(100 + number as u64, join_type, true);
+        run(number as u64, join_type, false, 0);
+        run(100 + number as u64, join_type, true, 0);
+    }
+}
+
+#[test]
+fn rows_on_disk_as_they_came_are_counted_once_one_is_taken_back() {
+    for seed in 0..6 {
+        run(200 + seed, JoinType::Inner, false, 10 + 8 * seed);
     }
 }
 

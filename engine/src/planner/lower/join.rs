@@ -127,6 +127,7 @@ impl Graph<'_> {
             keys: inputs.keys.clone(),
             condition: inputs.condition(self)?,
             ttl_ms,
+            insert_only: modes.map(ChangelogMode::is_append),
         });
         let fields = self.joined_fields(inputs, join_type, false);
         self.join_node(inputs, kind, name, fields, join_type, changelog)
