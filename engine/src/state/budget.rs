@@ -1,6 +1,6 @@
 //! One memory budget for the keyed state of a process, and the place for what goes beyond it.
 
-use super::spill::{Disk, Place};
+use super::disk::{Disk, Place};
 use crate::error::Result;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -4,6 +4,7 @@ pub mod accumulator;
 mod bits;
 mod budget;
 mod column;
+mod disk;
 mod group_store;
 #[cfg(test)]
 mod group_store_tests;
