@@ -10,7 +10,7 @@ use datafusion_common::Result;
 use std::sync::Arc;
 
 /// The type that all fields can become without losing anything, nullable where one of them is.
-pub(super) fn common_field<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Option<Field> {
+pub fn common_field<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Option<Field> {
     let mut fields = fields.into_iter();
     let mut common = fields.next()?.clone();
     for f in fields {

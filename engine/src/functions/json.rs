@@ -2,12 +2,11 @@
 
 use super::cast::cast_array;
 use super::json_path::Path;
+use super::json_tree::Json;
 use super::scalar::{Binding, Call, Function, Kind, Texts, user, user_hint};
-use super::text;
 use arrow::array::*;
 use arrow::datatypes::*;
 use datafusion_common::{Result, ScalarValue};
-use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -25,20 +24,20 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// What a path leads to.
 enum Found {
-    /// The text is no JSON, or a strict path leads nowhere.
+    /// The text or the path is none, or a strict path leads nowhere or to null.
     Error(String),
     /// A lax path leads nowhere.
     Empty,
     /// One place.
-    One(Value),
+    One(Json),
     /// The places of a path with `*`.
-    Many(Vec<Value>),
+    Many(Vec<Json>),
 }
 
 /// Paths of one argument; the same for all rows as a rule.
 struct Paths {
     texts: Texts,
-    last: Option<(String, Path)>,
+    last: Option<(String, Option<Path>)>,
 }
 
 impl Paths {
@@ -46,26 +45,32 @@ impl Paths {
         Self { texts, last: None }
     }
 
-    fn get(&mut self, row: usize) -> Result<Option<&Path>> {
-        let Some(text) = self.texts.get(row) else { return Ok(None) };
+    /// The path of a row: `None` where it is NULL, `Some(None)` where the text is no path.
+    fn get(&mut self, row: usize) -> Option<Option<&Path>> {
+        let text = self.texts.get(row)?;
         if self.last.as_ref().is_none_or(|(t, _)| t != text) {
-            self.last = Some((text.to_string(), Path::parse(text)?));
+            self.last = Some((text.to_string(), Path::parse(text)));
         }
-        Ok(self.last.as_ref().map(|(_, p)| p))
+        self.last.as_ref().map(|(_, p)| p.as_ref())
     }
 }
 
-fn find(json: &str, path: &Path) -> Found {
-    let root: Value = match serde_json::from_str(json) {
+/// Follows `path` in the text `json`. What is no path is an error, not a mistake of the query's, as in Flink.
+fn find(json: &str, path: Option<&Path>) -> Found {
+    let Some(path) = path else { return Found::Error("The text is not a JSON path.".to_string()) };
+    let root = match Json::parse(json) {
         Ok(v) => v,
         Err(e) if path.strict => return Found::Error(format!("The text is not JSON: {e}.")),
         Err(_) => return Found::Empty,
     };
     let found = path.find(&root);
     if !path.definite() {
-        return Found::Many(found.into_iter().map(Cow::into_owned).collect());
+        return match found {
+            None if path.strict => Found::Error("The JSON path leads nowhere.".to_string()),
+            found => Found::Many(found.unwrap_or_default().into_iter().map(Cow::into_owned).collect()),
+        };
     }
-    match found.into_iter().next() {
+    match found.and_then(|f| f.into_iter().next()) {
         Some(v) if v.is_null() && !path.strict => Found::Empty,
         Some(v) => Found::One(v.into_owned()),
         None if path.strict => Found::Error("The JSON path leads nowhere.".to_string()),
@@ -111,25 +116,22 @@ fn json_value(call: &Call<'_>) -> Result<ArrayRef> {
         }
     };
     let texts = call.texts(|row, out| {
-        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
-        let strict = path.strict;
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)) else { return Ok(false) };
+        let strict = path.is_none_or(|p| p.strict);
         match find(json, path) {
             Found::Error(why) => otherwise(&on_error, &error_default, row, &why, out),
             Found::Empty => otherwise(&on_empty, &empty_default, row, "The path leads nowhere.", out),
-            Found::One(Value::Null) => Ok(false),
-            Found::One(Value::String(s)) => {
+            Found::One(Json::Null) => Ok(false),
+            Found::One(Json::String(s)) => {
                 out.push_str(&s);
                 Ok(true)
             }
-            Found::One(Value::Bool(b)) => {
+            Found::One(Json::Bool(b)) => {
                 out.push_str(if b { "true" } else { "false" });
                 Ok(true)
             }
-            Found::One(Value::Number(n)) => {
-                match n.as_f64() {
-                    Some(d) if n.is_f64() => text::java_double(out, d),
-                    _ => out.push_str(&n.to_string()),
-                }
+            Found::One(Json::Number(n)) => {
+                n.write(out);
                 Ok(true)
             }
             Found::One(_) | Found::Many(_) if !strict => {
@@ -169,24 +171,24 @@ fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
         _ => Ok(false),
     };
     let texts = call.texts(|row, out| {
-        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(false) };
-        let strict = path.strict;
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)) else { return Ok(false) };
+        let strict = path.is_none_or(|p| p.strict);
         let value = match find(json, path) {
             Found::Error(why) => return otherwise(&on_error, row, &why, out),
             Found::Empty => return otherwise(&on_empty, row, "The path leads nowhere.", out),
-            Found::One(Value::Null) => return otherwise(&on_empty, row, "The path leads to null.", out),
+            Found::One(Json::Null) => return otherwise(&on_error, row, "The path leads to null.", out),
             Found::One(v) => v,
-            Found::Many(all) => Value::Array(all),
+            Found::Many(all) => Json::Array(all),
         };
-        let container = matches!(value, Value::Array(_) | Value::Object(_));
+        let container = value.is_container();
         let value = match wrapper.as_ref().and_then(|w| w.get(row)) {
-            Some("UNCONDITIONAL") => Value::Array(vec![value]),
-            Some("CONDITIONAL") if !matches!(value, Value::Array(_)) => Value::Array(vec![value]),
+            Some("UNCONDITIONAL") => Json::Array(vec![value]),
+            Some("CONDITIONAL") if !matches!(value, Json::Array(_)) => Json::Array(vec![value]),
             _ if container => value,
             _ if !strict => return otherwise(&on_empty, row, "The path leads to a scalar.", out),
             _ => return otherwise(&on_error, row, "The path leads to a scalar.", out),
         };
-        out.push_str(&value.to_string());
+        value.write(out);
         Ok(true)
     })?;
     Ok(match call.field.data_type() {
@@ -199,13 +201,17 @@ fn json_query(call: &Call<'_>) -> Result<ArrayRef> {
 fn items(texts: &StringArray) -> ArrayRef {
     let mut out = ListBuilder::new(StringBuilder::new());
     for text in texts {
-        match text.and_then(|t| serde_json::from_str(t).ok()) {
-            Some(Value::Array(all)) => {
+        match text.and_then(|t| Json::parse(t).ok()) {
+            Some(Json::Array(all)) => {
                 for item in all {
                     match item {
-                        Value::Null => out.values().append_null(),
-                        Value::String(s) => out.values().append_value(s),
-                        other => out.values().append_value(other.to_string()),
+                        Json::Null => out.values().append_null(),
+                        Json::String(s) => out.values().append_value(s),
+                        other => {
+                            let mut text = String::new();
+                            other.write(&mut text);
+                            out.values().append_value(text);
+                        }
                     }
                 }
                 out.append(true);
@@ -232,9 +238,9 @@ fn json_exists(call: &Call<'_>) -> Result<ArrayRef> {
     let mut paths = Paths::new(call.text(1)?);
     let on_error = if call.len() > 2 { Some(call.text(2)?) } else { None };
     call.booleans(|row| {
-        let (Some(json), Some(path)) = (json.get(row), paths.get(row)?) else { return Ok(None) };
+        let (Some(json), Some(path)) = (json.get(row), paths.get(row)) else { return Ok(None) };
         match find(json, path) {
-            Found::One(Value::Null) | Found::Empty => Ok(Some(false)),
+            Found::One(Json::Null) | Found::Empty => Ok(Some(false)),
             Found::One(_) => Ok(Some(true)),
             Found::Many(_) => Ok(Some(true)),
             Found::Error(why) => match on_error.as_ref().and_then(|o| o.get(row)) {
@@ -253,14 +259,12 @@ fn is_json(call: &Call<'_>) -> Result<ArrayRef> {
     let kind = if call.len() > 1 { Some(call.text(1)?) } else { None };
     call.booleans(|row| {
         let Some(json) = json.get(row) else { return Ok(Some(false)) };
-        // As Flink's parser: what follows the first value is not read.
-        let value = serde_json::Deserializer::from_str(json).into_iter::<Value>().next().and_then(|v| v.ok());
-        Ok(Some(match (value, kind.as_ref().and_then(|k| k.get(row))) {
-            (None, _) => false,
-            (Some(v), Some("OBJECT")) => v.is_object(),
-            (Some(v), Some("ARRAY")) => v.is_array(),
-            (Some(v), Some("SCALAR")) => !v.is_object() && !v.is_array(),
-            (Some(_), _) => true,
+        Ok(Some(match (Json::parse(json), kind.as_ref().and_then(|k| k.get(row))) {
+            (Err(_), _) => false,
+            (Ok(v), Some("OBJECT")) => matches!(v, Json::Object(_)),
+            (Ok(v), Some("ARRAY")) => matches!(v, Json::Array(_)),
+            (Ok(v), Some("SCALAR")) => !v.is_container(),
+            (Ok(_), _) => true,
         }))
     })
 }

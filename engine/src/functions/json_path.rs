@@ -1,10 +1,8 @@
 //! JSON paths as Flink reads them: `lax` or `strict`, then Jayway's language (names, indexes, slices, `*`, `..`,
 //! filters, functions).
 
-use super::scalar::user_hint;
-use datafusion_common::Result;
+use super::json_tree::{Json as Value, Number};
 use regex::Regex;
-use serde_json::Value;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
@@ -78,22 +76,18 @@ enum Comparison {
 }
 
 impl Path {
-    /// `[lax|strict] $…`. Without a word it is strict, as in Flink.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// `[lax|strict] $…`. Without a word it is strict, without `$` it begins at the root, as in Flink. `None` for what is no
+    /// path.
+    pub fn parse(text: &str) -> Option<Self> {
         let trimmed = text.trim();
         let (strict, rest) = match trimmed.split_once(char::is_whitespace) {
             Some((mode, rest)) if mode.eq_ignore_ascii_case("lax") => (false, rest.trim()),
             Some((mode, rest)) if mode.eq_ignore_ascii_case("strict") => (true, rest.trim()),
             _ => (true, trimmed),
         };
-        let mut reader = Reader { rest, depth: 0 };
-        match reader.whole() {
-            Some(steps) => Ok(Self { strict, steps }),
-            None => user_hint(
-                format!("'{text}' is not a JSON path that Runnel reads."),
-                "Write $.field, $['field'], $[0], $[*], $..field or $.a[?(@.b > 1)], with lax or strict in front.",
-            ),
-        }
+        let from_root = if rest.starts_with('$') { rest.to_owned() } else { format!("$.{rest}") };
+        let steps = Reader { rest: &from_root, depth: 0 }.whole()?;
+        Some(Self { strict, steps })
     }
 
     /// Whether it leads to one place at most.
@@ -101,9 +95,26 @@ impl Path {
         definite(&self.steps)
     }
 
-    /// The places it leads to.
-    pub fn find<'v>(&self, root: &'v Value) -> Vec<Cow<'v, Value>> {
-        walk(&self.steps, root, root)
+    /// The places it leads to; `None` where it does not fit the value. As in Flink, behind the first `*`, `..` or filter
+    /// what does not fit is passed over.
+    pub fn find<'v>(&self, root: &'v Value) -> Option<Vec<Cow<'v, Value>>> {
+        if self.steps.iter().any(|s| matches!(s, Step::Function(_))) {
+            return Some(walk(&self.steps, root, root));
+        }
+        let mut here = root;
+        for (at, step) in self.steps.iter().enumerate() {
+            if !step.fits(here) {
+                return None;
+            }
+            if !single(step) {
+                return Some(walk(&self.steps[at..], here, root));
+            }
+            match walk(&self.steps[at..=at], here, root).pop()? {
+                Cow::Borrowed(value) => here = value,
+                Cow::Owned(_) => return Some(walk(&self.steps[at..], here, root)),
+            }
+        }
+        Some(vec![Cow::Borrowed(here)])
     }
 }
 
@@ -158,12 +169,24 @@ fn place(index: i64, length: usize) -> Option<usize> {
 }
 
 impl Step {
+    /// Whether the step can be taken from `value` where there is only that one.
+    fn fits(&self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Keys(keys), Value::Object(_)) => keys.len() > 1 || value.get(&keys[0]).is_some(),
+            (Self::Indexes(all), Value::Array(a)) => all.len() > 1 || place(all[0], a.len()).is_some(),
+            (Self::Slice(..), Value::Array(_)) => true,
+            (Self::Filter(_), _) => value.is_container(),
+            (Self::All | Self::Deep(_) | Self::Function(_), _) => true,
+            _ => false,
+        }
+    }
+
     fn take<'v>(&self, value: &'v Value, root: &Value, out: &mut Vec<Cow<'v, Value>>) {
         match (self, value) {
-            (Self::Keys(keys), Value::Object(o)) => match &keys[..] {
-                [key] => out.extend(o.get(key).map(Cow::Borrowed)),
+            (Self::Keys(keys), Value::Object(_)) => match &keys[..] {
+                [key] => out.extend(value.get(key).map(Cow::Borrowed)),
                 _ => {
-                    let some = keys.iter().filter_map(|k| Some((k.clone(), o.get(k)?.clone())));
+                    let some = keys.iter().filter_map(|k| Some((k.clone(), value.get(k)?.clone())));
                     out.push(Cow::Owned(Value::Object(some.collect())));
                 }
             },
@@ -177,7 +200,7 @@ impl Step {
                 out.extend(a.iter().take(to).skip(from).map(Cow::Borrowed));
             }
             (Self::All, Value::Array(a)) => out.extend(a.iter().map(Cow::Borrowed)),
-            (Self::All, Value::Object(o)) => out.extend(o.values().map(Cow::Borrowed)),
+            (Self::All, Value::Object(o)) => out.extend(o.iter().map(|(_, v)| Cow::Borrowed(v))),
             (Self::Filter(filter), Value::Array(a)) => {
                 out.extend(a.iter().filter(|v| filter.holds(v, root)).map(Cow::Borrowed));
             }
@@ -192,7 +215,7 @@ impl Step {
                         Value::Array(a) => open.extend(a.iter().rev()),
                         Value::Object(o) => {
                             let from = open.len();
-                            open.extend(o.values());
+                            open.extend(o.iter().map(|(_, v)| v));
                             open[from..].reverse();
                         }
                         _ => {}
@@ -204,16 +227,29 @@ impl Step {
     }
 }
 
+fn whole(count: usize) -> Value {
+    Value::Number(Number::Whole(count.to_string()))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(number.as_f64()),
+        _ => None,
+    }
+}
+
 impl Summary {
     fn of(self, value: &Value) -> Option<Value> {
         match (self, value) {
-            (Self::Length, Value::Array(a)) => Some(a.len().into()),
-            (Self::Length, Value::Object(o)) => Some(o.len().into()),
-            (Self::Keys, Value::Object(o)) => Some(o.keys().cloned().collect()),
+            (Self::Length, Value::Array(a)) => Some(whole(a.len())),
+            (Self::Length, Value::Object(o)) => Some(whole(o.len())),
+            (Self::Keys, Value::Object(o)) => {
+                Some(Value::Array(o.iter().map(|(k, _)| Value::String(k.clone())).collect()))
+            }
             (Self::First, Value::Array(a)) => a.first().cloned(),
             (Self::Last, Value::Array(a)) => a.last().cloned(),
             (Self::Min | Self::Max | Self::Avg | Self::Sum, Value::Array(a)) => {
-                let numbers: Vec<f64> = a.iter().filter_map(Value::as_f64).collect();
+                let numbers: Vec<f64> = a.iter().filter_map(number).collect();
                 let sum: f64 = numbers.iter().sum();
                 let result = match self {
                     _ if numbers.is_empty() => return None,
@@ -222,7 +258,7 @@ impl Summary {
                     Self::Avg => sum / numbers.len() as f64,
                     _ => sum,
                 };
-                Some(result.into())
+                Some(Value::Number(Number::Double(result)))
             }
             _ => None,
         }
@@ -237,7 +273,8 @@ impl Filter {
             Self::Not(a) => !a.holds(here, root),
             Self::Exists(operand) => operand.value(here, root).is_some(),
             Self::Matches(operand, pattern) => {
-                operand.value(here, root).is_some_and(|v| v.as_str().is_some_and(|s| pattern.is_match(s)))
+                let matches = |v: Cow<'_, Value>| matches!(&*v, Value::String(s) if pattern.is_match(s));
+                operand.value(here, root).is_some_and(matches)
             }
             Self::Compare(a, how, b) => {
                 let (Some(a), Some(b)) = (a.value(here, root), b.value(here, root)) else {
@@ -257,25 +294,25 @@ impl Operand {
             Self::Root(steps) => (steps, root),
         };
         let found = walk(steps, from, root);
+        let all_empty = found.is_empty();
         if definite(steps) {
             return found.into_iter().next();
         }
-        (!found.is_empty()).then(|| Cow::Owned(found.into_iter().map(Cow::into_owned).collect()))
+        let all = || Cow::Owned(Value::Array(found.into_iter().map(Cow::into_owned).collect()));
+        (!all_empty).then(all)
     }
 }
 
 impl Comparison {
     fn holds(self, a: &Value, b: &Value) -> bool {
         let order = match (a, b) {
-            (Value::Number(x), Value::Number(y)) => {
-                x.as_f64().zip(y.as_f64()).and_then(|(x, y)| x.partial_cmp(&y))
-            }
+            (Value::Number(x), Value::Number(y)) => x.as_f64().partial_cmp(&y.as_f64()),
             (Value::String(x), Value::String(y)) => Some(x.cmp(y)),
             _ if a == b => Some(Ordering::Equal),
             _ => None,
         };
         let within =
-            |list: &Value| list.as_array().is_some_and(|all| all.iter().any(|v| Self::Equal.holds(a, v)));
+            |list: &Value| matches!(list, Value::Array(all) if all.iter().any(|v| Self::Equal.holds(a, v)));
         match self {
             Self::Equal => order == Some(Ordering::Equal),
             Self::Unequal => order != Some(Ordering::Equal),
@@ -528,7 +565,7 @@ impl<'t> Reader<'t> {
             self.rest.find([')', ' ', '&', '|', '=', '<', '>', '!', ',']).unwrap_or(self.rest.len())
         };
         let (text, rest) = self.rest.split_at(end);
-        let value = serde_json::from_str(&text.replace('\'', "\"")).ok()?;
+        let value = Value::parse(&text.replace('\'', "\"")).ok()?;
         self.rest = rest;
         Some(Operand::Constant(value))
     }
@@ -539,9 +576,11 @@ mod tests {
     use super::*;
 
     fn found(json: &str, path: &str) -> String {
-        let root: Value = serde_json::from_str(json).unwrap();
-        let all = Path::parse(path).unwrap().find(&root);
-        Value::Array(all.into_iter().map(Cow::into_owned).collect()).to_string()
+        let root = Value::parse(json).unwrap();
+        let all = Path::parse(path).unwrap().find(&root).unwrap_or_default();
+        let mut out = String::new();
+        Value::Array(all.into_iter().map(Cow::into_owned).collect()).write(&mut out);
+        out
     }
 
     #[test]
@@ -568,9 +607,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_path() {
-        for path in ["", "a", "$.", "$[", "$[x]", "$.a[?(", "$.a[?(@.b >)]", "$ x", "$.f(", "$.f(1)"] {
-            assert!(Path::parse(path).is_err(), "{path}");
+        for path in ["", "$.", "$[", "$[x]", "$.a[?(", "$.a[?(@.b >)]", "$ x", "$.f(", "$.f(1)"] {
+            assert!(Path::parse(path).is_none(), "{path}");
         }
-        assert!(Path::parse(&format!("$[?({}@.a{})]", "(".repeat(99), ")".repeat(99))).is_err());
+        assert!(Path::parse(&format!("$[?({}@.a{})]", "(".repeat(99), ")".repeat(99))).is_none());
     }
 }

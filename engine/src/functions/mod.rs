@@ -20,6 +20,7 @@ mod java_format;
 mod json;
 mod json_build;
 mod json_path;
+mod json_tree;
 mod math;
 mod operators;
 mod parse;
@@ -41,6 +42,7 @@ mod wasm;
 
 pub use cast::{cast_array, cast_expr};
 pub use clock::set_current_watermark;
+pub use common::common_field;
 pub use comparison::as_java;
 pub use pick::{Pick, is_access};
 pub use registry::FunctionRegistry;
