@@ -25,6 +25,7 @@ const AGGREGATES: &[(&str, Rule)] = &[
     ("MAX", comparable),
     ("FIRST_VALUE", same),
     ("LAST_VALUE", same),
+    ("SINGLE_VALUE", same),
     ("LISTAGG", listagg),
     ("COLLECT", collect),
     ("ARRAY_AGG", array_agg),

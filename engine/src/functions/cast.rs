@@ -118,6 +118,16 @@ impl ScalarUDFImpl for Cast {
             ColumnarValue::Array(a) => {
                 Ok(ColumnarValue::Array(cast_array(a, from, &self.target, self.try_, self.zone)?))
             }
+            // Flink's planner makes a constant no longer than it is.
+            ColumnarValue::Scalar(ScalarValue::Binary(value))
+                if self.target.data_type() == &DataType::Binary =>
+            {
+                let one: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![value.as_deref()]));
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                    &fit_bytes(&one, length(&self.target)),
+                    0,
+                )?))
+            }
             ColumnarValue::Scalar(s) => {
                 let one = cast_array(&s.to_array()?, from, &self.target, self.try_, self.zone)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&one, 0)?))
@@ -173,6 +183,8 @@ fn check(from: &Field, to: &Field) -> Result<()> {
         }
         (D::Time32(_), D::Time32(_) | D::Timestamp(..)) => true,
         (D::Interval(_), D::Interval(_)) => true,
+        // A number of milliseconds, or of months.
+        (t, D::Interval(_)) if t.is_signed_integer() => true,
         (D::List(x), D::List(y)) => return check(x, y),
         (D::Map(x, _), D::Map(y, _)) => return check(x, y),
         (D::Struct(x), D::Struct(y)) if x.len() == y.len() => {
@@ -208,7 +220,17 @@ impl Caster {
         }
         match (a, b) {
             (D::Utf8, D::Utf8) => Ok(fit_texts(array, length(to))),
-            (D::Binary, D::Binary) => Ok(fit_bytes(array, length(to))),
+            (D::Binary, D::Binary) => {
+                // As Flink, which makes as many bytes as the target has wherever the source may have more.
+                let to = match (length(from), length(to)) {
+                    (Length::Unlimited, Length::AtMost(n)) => Length::Exactly(n),
+                    (Length::AtMost(m) | Length::Exactly(m), Length::AtMost(n)) if m > n => {
+                        Length::Exactly(n)
+                    }
+                    (_, to) => to,
+                };
+                Ok(fit_bytes(array, to))
+            }
             (D::Binary, D::Utf8) => {
                 let bytes = array.as_binary::<i32>();
                 let texts: StringArray = bytes.iter().map(|b| b.map(String::from_utf8_lossy)).collect();
@@ -275,6 +297,7 @@ impl Caster {
                 Ok(Arc::new(StructArray::try_new(y.clone(), columns, rows.nulls().cloned())?))
             }
             (D::Interval(_), D::Interval(_)) => interval(array, b),
+            (_, D::Interval(unit)) if a.is_signed_integer() => number_of(array, *unit),
             _ if is_temporal(a) && is_temporal(b) => self.temporal(array, from, to),
             _ if a == b => Ok(Arc::clone(array)),
             _ => {
@@ -602,6 +625,25 @@ pub(super) fn decimal_to_double(value: i128, scale: i8) -> f64 {
 }
 
 /// Literals are made of months, days and nanoseconds; columns are one or the other.
+/// Numbers of milliseconds or months as intervals.
+fn number_of(array: &ArrayRef, unit: IntervalUnit) -> Result<ArrayRef> {
+    const DAY_MS: i64 = 86_400_000;
+    let numbers = arrow_cast(array, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    Ok(match unit {
+        // As in Java, an INT that is too small wraps.
+        IntervalUnit::YearMonth => {
+            Arc::new(numbers.iter().map(|n| n.map(|n| n as i32)).collect::<IntervalYearMonthArray>())
+        }
+        _ => Arc::new(
+            numbers
+                .iter()
+                .map(|n| n.map(|n| IntervalDayTime::new((n / DAY_MS) as i32, (n % DAY_MS) as i32)))
+                .collect::<IntervalDayTimeArray>(),
+        ),
+    })
+}
+
 fn interval(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));

@@ -18,8 +18,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("IFNULL", &[ANY, ANY], coalesce_type, coalesce),
     Function::new("COALESCE", &[ANY], coalesce_type, coalesce).variadic(),
     Function::new("NULLIF", &[ANY, ANY], nullif_type, null_if),
-    Function::new("GREATEST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Greater)).variadic(),
-    Function::new("LEAST", &[ANY], |b| common(b, 0), |c| extreme(c, Ordering::Less)).variadic(),
+    Function::new("GREATEST", &[ANY], wider, |c| extreme(c, Ordering::Greater)).variadic(),
+    Function::new("LEAST", &[ANY], wider, |c| extreme(c, Ordering::Less)).variadic(),
     Function::new("CURRENT_DATABASE", &[], result::text, current_database),
     Function::new("TYPEOF", &[ANY, Kind::Boolean], result::nullable_text, type_of).optional(1),
     // A type that is known.
@@ -40,8 +40,36 @@ fn if_then_else(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(zip(&mask, &a, &b)?)
 }
 
-fn coalesce_type(b: &Binding<'_>) -> Result<Field> {
+/// As [`common`], where a FLOAT beside a DOUBLE is a DOUBLE in any order.
+fn wider(b: &Binding<'_>) -> Result<Field> {
     let common = common(b, 0)?;
+    let double = b.fields.iter().any(|f| f.data_type() == &DataType::Float64);
+    Ok(match common.data_type() {
+        DataType::Float32 if double => Field::new("", DataType::Float64, common.is_nullable()),
+        _ => common,
+    })
+}
+
+/// As Flink: a TIMESTAMP beside a DATE becomes a DATE, beside a TIMESTAMP_LTZ one with local time zone.
+fn common_time(b: &Binding<'_>) -> Option<Field> {
+    let typed = b.typed_fields();
+    let times: Vec<&Field> = typed.iter().filter(|f| !f.data_type().is_null()).collect();
+    let is = |of: fn(&DataType) -> bool| times.iter().any(|f| of(f.data_type()));
+    let all = times.iter().all(|f| matches!(f.data_type(), DataType::Date32 | DataType::Timestamp(..)));
+    let (date, local) = (is(|t| t == &DataType::Date32), is(field::is_ltz));
+    let plain = is(|t| matches!(t, DataType::Timestamp(..)) && !field::is_ltz(t));
+    if !all || usize::from(date) + usize::from(local) + usize::from(plain) < 2 {
+        return None;
+    }
+    if date {
+        return Some(Field::new("", DataType::Date32, true));
+    }
+    let precision = times.iter().map(|f| field::precision(f)).max()?;
+    Some(field::timestamp(precision, true, true))
+}
+
+fn coalesce_type(b: &Binding<'_>) -> Result<Field> {
+    let common = common_time(b).map_or_else(|| wider(b), Ok)?;
     let nullable = b.fields.iter().all(|f| f.is_nullable() || f.data_type().is_null());
     Ok(field::like(&common, nullable))
 }

@@ -347,7 +347,8 @@ pub(super) fn shift_time(
                     continue;
                 };
                 let day = add_months(a.value(at(row)).into(), sign * s.months)
-                    .and_then(|d| d.checked_add((sign * s.ms).div_euclid(DAY_MS)))
+                    // Whole days only, counted towards zero as in Flink.
+                    .and_then(|d| d.checked_add(sign * s.ms / DAY_MS))
                     .and_then(|d| i32::try_from(d).ok());
                 match day {
                     Some(d) => out.append_value(d),

@@ -110,7 +110,8 @@ fn like(call: &Call<'_>) -> Result<ArrayRef> {
                     }
                 },
                 '%' => out.push_str(".*"),
-                '_' => out.push('.'),
+                // As in Java, one character other than the ends of lines.
+                '_' => out.push_str(r"[^\n\r\u{85}\u{2028}\u{2029}]"),
                 c => push_literal(&mut out, c),
             }
         }

@@ -50,7 +50,10 @@ impl FunctionRegistry {
         }
         let mut aggregates = HashMap::new();
         for (name, udaf) in aggregate::aggregates() {
-            names.push(name);
+            // Flink's SHOW FUNCTIONS does not list it either.
+            if name != "SINGLE_VALUE" {
+                names.push(name);
+            }
             aggregates.insert(name.to_ascii_lowercase(), Arc::new(udaf));
         }
         let mut windows = HashMap::new();

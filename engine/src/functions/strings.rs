@@ -353,6 +353,8 @@ fn locate(call: &Call<'_>) -> Result<ArrayRef> {
         let (Some(p), Some(t)) = (part.get(row), text.get(row)) else { return Ok(None) };
         match start.as_ref().map_or(Some(1), |s| s.get(row)) {
             None => Ok(None),
+            // As in Flink, an empty text is at the beginning, wherever the search begins.
+            Some(_) if p.is_empty() => Ok(Some(1)),
             Some(start) if start <= 1 => Ok(Some(position(t, p))),
             Some(start) => {
                 let start = index(start - 1);
@@ -465,6 +467,8 @@ fn split(call: &Call<'_>) -> Result<ArrayRef> {
     let mut out = ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, true));
     for row in 0..call.rows {
         match (text.get(row), separator.get(row)) {
+            // Of an empty text there are no parts.
+            (Some(""), Some(_)) => out.append(true),
             (Some(t), Some("")) => {
                 for (i, c) in t.char_indices() {
                     out.values().append_value(&t[i..i + c.len_utf8()]);
@@ -677,7 +681,10 @@ fn parse_url(call: &Call<'_>) -> Result<ArrayRef> {
             "PATH" => Some(url.path),
             "QUERY" => url.query,
             "REF" => url.reference,
-            "PROTOCOL" => Some(url.protocol),
+            "PROTOCOL" => {
+                out.push_str(&url.protocol.to_ascii_lowercase());
+                return Ok(true);
+            }
             "AUTHORITY" => Some(url.authority),
             "USERINFO" => url.user,
             "FILE" => {

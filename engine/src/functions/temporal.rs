@@ -40,6 +40,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     part!("SECOND", TIME, Second),
     Function::new("TIMESTAMPADD", &[T, Kind::Integer, TIME], add_type, timestamp_add),
     Function::new("TIMESTAMPDIFF", &[T, DAY, DAY], diff_type, timestamp_diff),
+    // What `(a - b) DAY` is bound to.
+    Function::new("minus_date", &[T, DAY, DAY], minus_type, minus),
     Function::new("DATE_FORMAT", &[Kind::TimestampOrText, T], result::nullable_text, date_format),
     Function::new("TO_TIMESTAMP", &[T, T], to_timestamp_type, to_timestamp).optional(1),
     Function::new("TO_TIMESTAMP_LTZ", &[Kind::Number, Kind::Integer], to_ltz_type, to_timestamp_ltz),
@@ -208,8 +210,17 @@ pub(super) fn round_type(b: &Binding<'_>) -> Result<Field> {
 pub(super) fn round(call: &Call<'_>, up: bool) -> Result<ArrayRef> {
     let unit = unit_of(&call.text(1)?)?;
     let wall = walls(call, 0)?;
+    // A TIME knows no days: it stays.
+    let is_time = matches!(call.fields[0].data_type(), DataType::Time32(_));
+    if is_time
+        && !matches!(unit, Unit::Hour | Unit::Minute | Unit::Second | Unit::Millisecond | Unit::Microsecond)
+    {
+        return call.array(0);
+    }
     times(call, |row| {
         let Some((seconds, nanos)) = wall(row) else { return Ok(None) };
+        // Digits below a millisecond do not count, as in Flink.
+        let nanos = if up { nanos - nanos % 1_000_000 } else { nanos };
         let Some(floor) = unit.floor(seconds, nanos) else {
             return user("FLOOR and CEIL do not know this unit.");
         };
@@ -288,6 +299,44 @@ fn timestamp_diff(call: &Call<'_>) -> Result<ArrayRef> {
         };
         // As in Java, an INT that is too small wraps.
         Ok(Some(value as i32))
+    })
+}
+
+/// Whether an interval of the unit is one of months.
+fn of_months(unit: Unit) -> bool {
+    matches!(unit, Unit::Year | Unit::Quarter | Unit::Month)
+}
+
+fn minus_type(b: &Binding<'_>) -> Result<Field> {
+    let is_ltz = |i: usize| field::is_ltz(b.data_type(i));
+    if is_ltz(1) != is_ltz(2) {
+        return b.refuse("TIMESTAMP_LTZ only supports diff between the same type.");
+    }
+    let is_date = |i: usize| b.data_type(i) == &DataType::Date32;
+    if is_date(1) != is_date(2) {
+        return b.refuse("a DATE and a TIMESTAMP are not of one type; CAST one of them.");
+    }
+    let unit = if of_months(unit(b, 0)?) { IntervalUnit::YearMonth } else { IntervalUnit::DayTime };
+    Ok(b.strict(DataType::Interval(unit)))
+}
+
+/// The second argument less the third, as an interval.
+fn minus(call: &Call<'_>) -> Result<ArrayRef> {
+    let unit = unit_of(&call.text(0)?)?;
+    let zone = if field::is_ltz(call.fields[1].data_type()) { Tz::UTC } else { call.env.zone };
+    let (to, from) = (walls_in(call, 1, zone)?, walls_in(call, 2, zone)?);
+    if of_months(unit) {
+        return call.numbers::<IntervalYearMonthType>(|row| {
+            let (Some(a), Some(b)) = (to(row), from(row)) else { return Ok(None) };
+            Ok(i32::try_from(months_between(a, b)).ok())
+        });
+    }
+    call.numbers::<IntervalDayTimeType>(|row| {
+        let (Some(a), Some(b)) = (to(row), from(row)) else { return Ok(None) };
+        let ms = |(seconds, nanos): (i64, u32)| seconds * 1000 + i64::from(nanos / 1_000_000);
+        let between = ms(a) - ms(b);
+        let days = i32::try_from(between / DAY_MS).ok();
+        Ok(days.map(|days| arrow::datatypes::IntervalDayTime::new(days, (between % DAY_MS) as i32)))
     })
 }
 

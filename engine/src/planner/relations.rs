@@ -155,6 +155,10 @@ impl RelationPlanner for Relations {
                     index_hints,
                 };
                 let input = context.plan(table)?;
+                // As in Flink, a time that is written out chooses no version.
+                if is_constant(&at) {
+                    return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(input, alias))));
+                }
                 let node = Versioned { input, at: as_of_column(&at), lookup };
                 let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
@@ -210,6 +214,15 @@ fn column_of(mut alias: ast::TableAlias, plan: &LogicalPlan) -> ast::TableAlias 
         alias.columns = vec![ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
     }
     alias
+}
+
+/// Whether a time is written out.
+fn is_constant(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::TypedString(_) | ast::Expr::Value(_) => true,
+        ast::Expr::Cast { expr, .. } | ast::Expr::Nested(expr) => is_constant(expr),
+        _ => false,
+    }
 }
 
 /// The column that FOR SYSTEM_TIME AS OF names; `None` if it is no name.

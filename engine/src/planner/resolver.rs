@@ -8,7 +8,7 @@ use super::{PlannerContext, expressions, rules};
 use crate::error::{Error, Result, nearest};
 use crate::functions::FunctionRegistry;
 use crate::sql::{Query, query_hints};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use catalog::{FunctionDefinition, Object, ObjectName, Options, ViewDefinition};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DFSchema, Result as DfResult, TableReference};
@@ -115,6 +115,7 @@ impl<'a> Resolver<'a> {
         let mut ast = query.ast.clone();
         rules::correlate::name_unnests(&mut ast);
         rules::unsupported::check(&ast)?;
+        rules::stars::rewrite(&mut ast, &|relation, with| self.schema_of(relation, with))?;
         rules::using::rewrite(&mut ast, &|relation| self.columns_of(relation))?;
         crate::sql::desugar(&mut ast)?;
         rules::frames::rewrite(&mut ast);
@@ -125,6 +126,7 @@ impl<'a> Resolver<'a> {
         let plan = self.bind(ast, query)?;
         let plan = rules::set_operations::apply(plan, &self.functions)
             .and_then(rules::row_subqueries::apply)
+            .and_then(|plan| rules::value_subqueries::apply(plan, &self.functions))
             .and_then(rules::correlated::apply)
             .map_err(|e| translate(e, &self.function_names()))?;
         rules::strict_types::check(&plan)?;
@@ -137,11 +139,27 @@ impl<'a> Resolver<'a> {
     /// DataFusion's plan of `ast`, which was made of `query`.
     fn bind(&self, ast: Box<ast::Query>, query: &Query) -> Result<LogicalPlan> {
         let binder = SqlToRel::new_with_options(self, Self::parser_options());
+        let field_of = |cell: &ast::Expr| {
+            let empty = DFSchema::empty();
+            let mut context = datafusion_sql::planner::PlannerContext::new();
+            let expr = binder.sql_to_expr(cell.clone(), &empty, &mut context)?;
+            expressions::field_of(&expr, &empty, None)
+        };
+        let mut ast = ast;
+        rules::values::cast_cells(&mut ast, false, &field_of);
         let bind = |ast| binder.sql_statement_to_plan(ast::Statement::Query(ast));
         let error = match bind(ast.clone()) {
             Ok(plan) => return Ok(plan),
             Err(error) => error,
         };
+        // DataFusion takes no VALUES whose rows are of like types that are not the same.
+        if error.to_string().contains("across values list") {
+            let mut cast = ast.clone();
+            rules::values::cast_cells(&mut cast, true, &field_of);
+            if let Ok(plan) = bind(cast) {
+                return Ok(plan);
+            }
+        }
         // DataFusion takes no item beside a `*` that is called as one of the columns in it.
         if names_clash(&error) {
             let mut marked = ast;
@@ -155,14 +173,21 @@ impl<'a> Resolver<'a> {
 
     /// Names of the columns of a relation in FROM that stands by itself.
     fn columns_of(&self, relation: &ast::TableFactor) -> Result<Vec<String>> {
+        let schema = self.schema_of(relation, None)?;
+        Ok(schema.fields().iter().map(|f| f.name().clone()).collect())
+    }
+
+    /// The columns of a relation in FROM that stands by itself, but for the subqueries of WITH.
+    fn schema_of(&self, relation: &ast::TableFactor, with: Option<ast::With>) -> Result<SchemaRef> {
         let mut query = crate::sql::parse_query("SELECT * FROM t")?;
+        query.ast.with = with;
         if let ast::SetExpr::Select(select) = query.ast.body.as_mut()
             && let Some(from) = select.from.first_mut()
         {
             from.relation = relation.clone();
         }
         let plan = self.query(&query)?;
-        Ok(plan.schema().fields().iter().map(|f| f.name().clone()).collect())
+        Ok(Arc::clone(plan.schema().inner()))
     }
 
     /// An error of binding: of the user-defined function that could not be bound, if one could not.

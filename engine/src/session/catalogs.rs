@@ -82,14 +82,15 @@ pub(super) fn execute(tables: &mut Tables, statement: &CatalogStatement) -> Resu
             let word = name.parts.join(".");
             let declared = declared(tables, name)?;
             let mut lines = vec![
-                ("name".to_string(), word),
-                ("type".to_string(), IN_MEMORY.to_string()),
-                ("comment".to_string(), declared.comment.clone().unwrap_or_default()),
+                ("name".to_string(), Some(word)),
+                ("type".to_string(), Some(IN_MEMORY.to_string())),
+                ("comment".to_string(), declared.comment.clone()),
             ];
             let others = declared.options.iter().filter(|(k, _)| *extended && *k != "type");
-            lines.extend(others.map(|(k, v)| (format!("option:{k}"), v.clone())));
-            let (names, values): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
-            Ok(rows(vec![("info name", text(names)), ("info value", text(values))]))
+            lines.extend(others.map(|(k, v)| (format!("option:{k}"), Some(v.clone()))));
+            let (names, values): (Vec<_>, Vec<Option<String>>) = lines.into_iter().unzip();
+            let values = std::sync::Arc::new(arrow::array::StringArray::from(values));
+            Ok(rows(vec![("info name", text(names)), ("info value", values)]))
         }
         CatalogStatement::ShowCreate(name) => {
             let quoted = quote_identifier(&name.parts.join("."));

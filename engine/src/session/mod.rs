@@ -5,6 +5,7 @@ mod catalogs;
 mod describe;
 mod functions;
 mod jobs;
+mod modules;
 mod show;
 mod tables;
 
@@ -50,6 +51,7 @@ pub struct Session {
     config: Config,
     memory: Arc<MemoryBudget>,
     jobs: Jobs,
+    modules: modules::LoadedModules,
 }
 
 impl Session {
@@ -63,6 +65,7 @@ impl Session {
             config: Config::default(),
             memory: MemoryBudget::of_process(usize::MAX),
             jobs: Jobs::default(),
+            modules: Default::default(),
         }
     }
 
@@ -84,6 +87,7 @@ impl Session {
             Statement::Drop(drop) => self.tables.drop(&drop).map(|()| Outcome::Done),
             Statement::Use(Use::Catalog(name)) => self.tables.use_catalog(&name).map(|()| Outcome::Done),
             Statement::Use(Use::Database(name)) => self.tables.use_database(&name).map(|()| Outcome::Done),
+            Statement::Modules(change) => self.modules.change(&change),
             Statement::Show(show) => show::show(&show, self),
             Statement::Describe(name) => describe::describe(&name, None, self),
             Statement::Set(None) => Ok(show::settings(&self.config)),

@@ -42,11 +42,16 @@ pub(super) fn show(show: &Show, session: &Session) -> Result<Outcome> {
         Show::Functions { user: false, like } => {
             text_rows("function name", filtered(session.functions(), like.as_ref()))
         }
-        Show::Modules { full: false } => text_rows("module name", ["core".to_string()]),
-        Show::Modules { full: true } => {
-            let used: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
-            rows(vec![("module name", text(["core".to_string()])), ("used", used)])
-        }
+        Show::Modules { full } => session.modules.show(*full),
+        Show::Partitions(name) => match tables.get(name)? {
+            // As in Flink's catalog in memory, which knows of no partitions that a connector has made.
+            (_, Object::Table(table)) if !table.partitioned_by.is_empty() => text_rows("partition name", []),
+            (full, _) => {
+                return Err(Error::user(format!("Table {full} is not partitioned."))
+                    .with_hint("PARTITIONED BY (…) in CREATE TABLE names the columns.")
+                    .at(name.span));
+            }
+        },
         Show::Jars => text_rows("jars", []),
         Show::Procedures(_) => text_rows("procedure name", []),
         Show::Columns(name, like) => describe::describe(name, like.as_ref(), session)?,

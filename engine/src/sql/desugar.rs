@@ -52,6 +52,11 @@ impl VisitorMut for Desugar {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            if table.alias.columns.is_empty() {
+                table.alias.columns = names_of_values(&table.query);
+            }
+        }
         if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = &mut query.order_by {
             exprs.iter_mut().for_each(|o| protect(&mut o.expr));
         }
@@ -109,6 +114,7 @@ impl VisitorMut for Desugar {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         if let Expr::Function(function) = expr {
             count_rows(function);
+            drop_order(function);
         }
         rows::compare(expr);
         match expr {
@@ -165,7 +171,12 @@ impl VisitorMut for Desugar {
                 }
                 ControlFlow::Continue(())
             }
-            Expr::CompoundFieldAccess { access_chain, .. } => {
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                join_names(root, access_chain);
+                if access_chain.is_empty() {
+                    *expr = (**root).clone();
+                    return ControlFlow::Continue(());
+                }
                 for access in access_chain {
                     if let AccessExpr::Dot(name) = access
                         && let Expr::Identifier(ident) = &*name
@@ -193,6 +204,32 @@ impl VisitorMut for Desugar {
             }
             _ => ControlFlow::Continue(()),
         }
+    }
+}
+
+/// `t.r.z[1]`: names before the first bracket are one name.
+fn join_names(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    let mut names = match &*root {
+        Expr::Identifier(ident) => vec![ident.clone()],
+        Expr::CompoundIdentifier(idents) => idents.clone(),
+        _ => return,
+    };
+    let before = names.len();
+    while let Some(AccessExpr::Dot(Expr::Identifier(ident))) = chain.first() {
+        names.push(ident.clone());
+        chain.remove(0);
+    }
+    if names.len() > before {
+        *root = Expr::CompoundIdentifier(names);
+    }
+}
+
+/// `ARRAY_AGG(x ORDER BY y)`: as in Flink, the order does nothing.
+fn drop_order(function: &mut Function) {
+    if let FunctionArguments::List(list) = &mut function.args
+        && function.name.to_string().eq_ignore_ascii_case("ARRAY_AGG")
+    {
+        list.clauses.retain(|clause| !matches!(clause, ast::FunctionArgumentClause::OrderBy(_)));
     }
 }
 
@@ -400,17 +437,25 @@ pub(super) fn is_unknown(ident: &Ident) -> bool {
 
 /// `(VALUES …) AS v` without names of columns: they are `EXPR$0`, `EXPR$1`, ….
 fn name_values(factor: &mut TableFactor) {
-    let TableFactor::Derived { subquery, alias: Some(alias), .. } = factor else { return };
-    let ast::SetExpr::Values(values) = &*subquery.body else { return };
-    if alias.columns.is_empty() {
-        let width = values.rows.first().map_or(0, |row| row.len());
-        alias.columns = (0..width)
-            .map(|i| ast::TableAliasColumnDef {
-                name: Ident::with_quote('`', format!("EXPR${i}")),
-                data_type: None,
-            })
-            .collect();
+    let TableFactor::Derived { subquery, alias, .. } = factor else { return };
+    let columns = names_of_values(subquery);
+    if columns.is_empty() {
+        return;
     }
+    let name = || Ident::with_quote('`', "$values");
+    let alias =
+        alias.get_or_insert_with(|| TableAlias { explicit: true, name: name(), columns: vec![], at: None });
+    if alias.columns.is_empty() {
+        alias.columns = columns;
+    }
+}
+
+/// Names of the columns of VALUES; none for other queries.
+fn names_of_values(query: &Query) -> Vec<ast::TableAliasColumnDef> {
+    let ast::SetExpr::Values(values) = &*query.body else { return vec![] };
+    let width = values.rows.first().map_or(0, |row| row.len());
+    let name = |i| Ident::with_quote('`', format!("EXPR${i}"));
+    (0..width).map(|i| ast::TableAliasColumnDef { name: name(i), data_type: None }).collect()
 }
 
 /// `UNNEST(a)` in FROM, which sqlparser takes for a table of that name.

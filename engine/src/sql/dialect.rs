@@ -9,6 +9,8 @@
 //! `functions::json_build`. `(a, b) OVERLAPS (c, d)` is two comparisons, JSON_OBJECTAGG and JSON_ARRAYAGG are
 //! LISTAGG over JSON texts. CAST's target is our own text of the type (see `SqlType::of_ast`).
 
+use super::data_type::SqlType;
+use super::distances::{DISTANCE, UNITS};
 use super::syntax::{carry, expect, expected, here, peek_word, take, word, words};
 use super::type_parser::parse_type;
 use crate::error::{Error, Result};
@@ -145,6 +147,8 @@ impl Dialect for FlinkDialect {
             ("TABLE", Token::Word(_)) => table_argument,
             ("MAP" | "MULTISET", Token::LBracket) => bracketed,
             ("CAST" | "TRY_CAST", Token::LParen) => cast,
+            (DISTANCE, Token::LParen) => distance,
+            ("POSITION", Token::LParen) => position,
             ("TRIM", Token::LParen) if is_trim_without_characters(p) => trim,
             ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => json_call,
             ("JSON_OBJECT", Token::LParen) => json_object,
@@ -269,12 +273,15 @@ fn cast(p: &mut Parser, name: &str) -> Result<Expr> {
         return Err(expected(p, "AS")
             .with_hint(format!("Write {name}(value AS type), for example {name}(x AS BIGINT).")));
     }
-    let (data_type, _) = parse_type(p)?;
+    let unit =
+        peek_word(p, "INTERVAL").then(|| p.peek_nth_token_ref(1).token.to_string().to_ascii_uppercase());
+    let data_type = parse_type(p)?.0.declared();
     expect(p, &Token::RParen)?;
+    let expr = counted(&expr, &data_type, unit.as_deref()).unwrap_or(expr);
     Ok(Expr::Cast {
         kind: if name == "CAST" { CastKind::Cast } else { CastKind::TryCast },
         expr: Box::new(expr),
-        data_type: data_type.declared().to_ast(),
+        data_type: data_type.to_ast(),
         array: false,
         format: None,
     })
@@ -297,6 +304,97 @@ fn navigated(p: &mut Parser, name: &str) -> Result<Expr> {
 fn is_trim_without_characters(p: &Parser) -> bool {
     let is = |n, s: &str| super::syntax::is_word(p.peek_nth_token_ref(n), s);
     ["BOTH", "LEADING", "TRAILING"].iter().any(|s| is(2, s)) && is(3, "FROM")
+}
+
+/// `POSITION(x IN s [FROM n])`.
+fn position(p: &mut Parser, name: &str) -> Result<Expr> {
+    let locate = call_name(p, if name == "POSITION" { "LOCATE" } else { name });
+    expect(p, &Token::LParen)?;
+    let what = p.parse_subexpr(FlinkDialect.prec_value(Precedence::Between))?;
+    super::syntax::expect_words(p, "IN").map_err(|e| e.with_hint("Write POSITION(part IN text)."))?;
+    let within = p.parse_expr()?;
+    let start = if word(p, "FROM") { Some(p.parse_expr()?) } else { None };
+    expect(p, &Token::RParen)?;
+    Ok(match start {
+        Some(start) => Expr::Function(call(locate, vec![what, within, start])),
+        None => Expr::Position { expr: Box::new(what), r#in: Box::new(within) },
+    })
+}
+
+/// `(a - b) DAY [TO SECOND]`: the distance as an interval.
+fn distance(p: &mut Parser, _name: &str) -> Result<Expr> {
+    let place = here(p);
+    p.advance_token();
+    expect(p, &Token::LParen)?;
+    let inner = p.parse_expr()?;
+    expect(p, &Token::RParen)?;
+    let Expr::BinaryOp { left, op: BinaryOperator::Minus, right } = inner else {
+        return Err(Error::user("A unit behind parentheses wants a difference of two times in them.")
+            .with_hint("Write (a - b) DAY for an interval, or AS before the name of a column.")
+            .at(place));
+    };
+    let Some(unit) = UNITS.iter().find(|u| word(p, u)) else {
+        return Err(expected(p, "a unit of time"));
+    };
+    precision(p)?;
+    if word(p, "TO") {
+        if !UNITS.iter().any(|u| word(p, u)) {
+            return Err(expected(p, "a unit of time"));
+        }
+        precision(p)?;
+    }
+    Ok(Expr::Function(call(Ident::new(MINUS_DATE), vec![text(*unit), *left, *right])))
+}
+
+/// What [`distance`] is a call of.
+const MINUS_DATE: &str = "minus_date";
+
+/// Takes `(n)` behind a unit.
+fn precision(p: &mut Parser) -> Result<()> {
+    if take(p, &Token::LParen) {
+        p.parse_literal_uint()?;
+        expect(p, &Token::RParen)?;
+    }
+    Ok(())
+}
+
+/// An interval in a CAST to a number counts its unit: `CAST(INTERVAL '3' DAY AS INT)`, `CAST((a - b) DAY AS INT)`; a number in
+/// a CAST to an interval does where it is written out.
+fn counted(expr: &Expr, target: &SqlType, unit: Option<&str>) -> Option<Expr> {
+    let is_number = matches!(target, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt);
+    match expr {
+        Expr::Nested(inner) => counted(inner, target, unit),
+        Expr::Interval(literal) if is_number && literal.last_field.is_none() => {
+            match literal.value.as_ref() {
+                Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(n), .. })
+                    if n.trim().parse::<i64>().is_ok() =>
+                {
+                    Some(text(n.trim()))
+                }
+                _ => None,
+            }
+        }
+        Expr::Function(function) if is_number && function.name.to_string() == MINUS_DATE => {
+            let FunctionArguments::List(list) = &function.args else { return None };
+            let args: Vec<Expr> = list
+                .args
+                .iter()
+                .filter_map(|a| match a {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+                    _ => None,
+                })
+                .collect();
+            let [unit, to, from] = <[Expr; 3]>::try_from(args).ok()?;
+            Some(Expr::Function(call(Ident::new("TIMESTAMPDIFF"), vec![unit, from, to])))
+        }
+        Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) if n.parse::<i64>().is_ok() => {
+            let unit = UNITS.iter().find(|u| Some(**u) == unit)?;
+            let mut p =
+                Parser::new(&FlinkDialect).try_with_sql(&format!("INTERVAL '{n}' {unit}(10)")).ok()?;
+            p.parse_expr().ok()
+        }
+        _ => None,
+    }
 }
 
 /// `TRIM(LEADING FROM s)`.
@@ -500,7 +598,13 @@ fn json_aggregate(p: &mut Parser, name: &str) -> Result<Expr> {
     } else {
         (None, p.parse_expr()?)
     };
-    let keeps_nulls = on_null(p).unwrap_or(is_object);
+    let mut keeps_nulls = on_null(p);
+    // As in Flink, an order is read and does nothing.
+    if !is_object && words(p, "ORDER BY") {
+        p.parse_comma_separated(Parser::parse_order_by_expr)?;
+        keeps_nulls = keeps_nulls.or_else(|| on_null(p));
+    }
+    let keeps_nulls = keeps_nulls.unwrap_or(is_object);
     expect(p, &Token::RParen)?;
     let concat = |left: Expr, right: Expr| Expr::BinaryOp {
         left: Box::new(left),

@@ -91,6 +91,7 @@ impl Display for Show {
             Self::Modules { full: true } => ("FULL MODULES", None, None),
             Self::Jars => ("JARS", None, None),
             Self::Procedures(like) => ("PROCEDURES", None, like.as_ref()),
+            Self::Partitions(table) => return write!(f, "SHOW PARTITIONS {table}"),
             Self::CreateTable(table) => return write!(f, "SHOW CREATE TABLE {table}"),
             Self::CreateView(view) => return write!(f, "SHOW CREATE VIEW {view}"),
         };

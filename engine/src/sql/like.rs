@@ -102,6 +102,15 @@ fn columns(
         })
         .cloned()
         .collect();
+    // Its columns stay NOT NULL where the key itself is left out.
+    let keys = source.primary_key.iter().flat_map(|key| &key.columns);
+    for column in merged.iter_mut().filter(|c| keys.clone().any(|k| *k == c.name)) {
+        if let ColumnKind::Physical { data_type } = &mut column.kind
+            && !data_type.ends_with(" NOT NULL")
+        {
+            data_type.push_str(" NOT NULL");
+        }
+    }
     let copied = merged.len();
     for column in new {
         let base = merged[..copied].iter().position(|c| c.name == column.name);

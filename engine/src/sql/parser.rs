@@ -7,7 +7,7 @@ use super::statement::{JobStatement, Query, Replace, Statement, TableHints};
 use super::syntax::{self, expect_words, expected, here, last, peek_word, take, word, words};
 use super::{
     alter, catalogs, create_database, create_table, create_view, describe, drop, explain, function, insert,
-    job, refused, set, show, tokens, use_statement,
+    job, modules, refused, set, show, tokens, use_statement,
 };
 use crate::error::{Error, Location, Result, Span};
 use datafusion_sql::sqlparser::ast::{self, Expr, SetExpr, TableFactor, VisitMut, VisitorMut};
@@ -257,6 +257,9 @@ fn statement(s: &mut Source<'_>) -> Result<Statement> {
     if let Some(statement) = catalogs::parse(p)? {
         return Ok(Statement::Catalog(statement));
     }
+    if let Some(statement) = modules::parse(p)? {
+        return Ok(Statement::Modules(statement));
+    }
     if words(p, "EXECUTE STATEMENT SET") {
         expect_words(p, "BEGIN")?;
         return insert::statement_set(s).map(Statement::StatementSet);
@@ -344,7 +347,17 @@ pub(super) fn is_query(p: &Parser) -> bool {
     while p.peek_nth_token_ref(n).token == Token::LParen {
         n += 1;
     }
-    ["SELECT", "WITH", "VALUES"].iter().any(|w| syntax::is_word(p.peek_nth_token_ref(n), w))
+    ["SELECT", "WITH", "VALUES", "TABLE"].iter().any(|w| syntax::is_word(p.peek_nth_token_ref(n), w))
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn select_all(body: &mut SetExpr) {
+    let SetExpr::Table(table) = body else { return };
+    let parts = [table.schema_name.take(), table.table_name.take()].into_iter().flatten();
+    let name = parts.map(|part| catalog::quote_identifier(&part)).collect::<Vec<_>>().join(".");
+    if let Ok(query) = parse_query(&format!("SELECT * FROM {name}")) {
+        *body = *query.ast.body;
+    }
 }
 
 impl Source<'_> {
@@ -361,7 +374,10 @@ impl Source<'_> {
         if !is_query(&self.p) {
             return Err(expected(&self.p, "a query: SELECT, WITH or VALUES"));
         }
-        let mut ast = self.p.parse_query()?;
+        let mut ast = match self.table()? {
+            Some(all) => all,
+            None => self.p.parse_query()?,
+        };
         let text = self.text_since(from);
         let mut check = Check { hints: Vec::new(), tokens: self.raw };
         if let ControlFlow::Break(e) = ast.visit(&mut check) {
@@ -379,6 +395,18 @@ impl Source<'_> {
                 .at(Span { start: *at, end: *at }));
         }
         Ok(Query { ast, text, hints })
+    }
+
+    /// Takes `TABLE catalog.database.t`, if that is the whole query.
+    fn table(&mut self) -> Result<Option<Box<ast::Query>>> {
+        let name = |n: usize| matches!(self.p.peek_nth_token_ref(n).token, Token::Word(_));
+        let dot = |n: usize| self.p.peek_nth_token_ref(n).token == Token::Period;
+        if !(peek_word(&self.p, "TABLE") && name(1) && dot(2) && name(3) && dot(4) && name(5)) {
+            return Ok(None);
+        }
+        self.p.advance_token();
+        let name = self.p.parse_object_name(false)?;
+        Ok(Some(parse_query(&format!("SELECT * FROM {name}"))?.ast))
     }
 
     /// Takes the hint of the table whose name ended at the token taken last.
@@ -438,6 +466,7 @@ impl VisitorMut for Check<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
+        select_all(&mut query.body);
         let place = syntax::span(ast::Spanned::span(&*query.body));
         let refuse = |what: &str, hint: &str| ControlFlow::Break(Error::unsupported(what, hint).at(place));
         if matches!(
@@ -547,9 +576,10 @@ impl VisitorMut for Check<'_> {
             | TableFactor::UNNEST { with_ordinality: true, .. } => {
                 Self::refuse("WITH ORDINALITY", "Leave it out; Flink 1.20 cannot plan it either.")
             }
-            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
-                Self::refuse("PIVOT and UNPIVOT", "Write SUM(x) FILTER (WHERE …) for each column.")
-            }
+            TableFactor::Unpivot { .. } => Self::refuse(
+                "UNPIVOT",
+                "Write CROSS JOIN UNNEST(ARRAY[ROW('a', a), ROW('b', b)]) AS t (k, v).",
+            ),
             TableFactor::JsonTable { .. }
             | TableFactor::OpenJsonTable { .. }
             | TableFactor::XmlTable { .. } => {
@@ -567,10 +597,44 @@ impl VisitorMut for Check<'_> {
             Expr::AtTimeZone { .. } => {
                 Self::refuse("AT TIME ZONE", "Write CONVERT_TZ, or CAST(… AS TIMESTAMP_LTZ(3)).")
             }
+            Expr::BinaryOp { op, .. } if !is_operator(op) => {
+                Self::refuse(&format!("The operator {op}"), "There are + - * / % || = <> < <= > >= AND OR.")
+            }
+            Expr::UnaryOp { op, .. }
+                if !matches!(
+                    op,
+                    ast::UnaryOperator::Plus | ast::UnaryOperator::Minus | ast::UnaryOperator::Not
+                ) =>
+            {
+                Self::refuse(&format!("The operator {op}"), "There are + - and NOT.")
+            }
             Expr::Convert { .. } => Self::refuse("CONVERT", "Write CAST(value AS type)."),
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether Flink SQL has the operator.
+fn is_operator(op: &ast::BinaryOperator) -> bool {
+    use ast::BinaryOperator::{
+        And, Divide, Eq, Gt, GtEq, Lt, LtEq, Minus, Modulo, Multiply, NotEq, Or, Plus, StringConcat,
+    };
+    matches!(
+        op,
+        And | Divide
+            | Eq
+            | Gt
+            | GtEq
+            | Lt
+            | LtEq
+            | Minus
+            | Modulo
+            | Multiply
+            | NotEq
+            | Or
+            | Plus
+            | StringConcat
+    )
 }
 
 /// The subquery before MATCH_RECOGNIZE, which the token pass has put in a call.

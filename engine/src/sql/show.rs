@@ -1,7 +1,7 @@
 //! `SHOW …`.
 
 use super::statement::{Name, Pattern, Show};
-use super::syntax::{expected, found, name, string, take, word, words};
+use super::syntax::{expected, found, list, name, string, take, word, words};
 use crate::error::{Error, Result, nearest};
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Token;
@@ -19,6 +19,7 @@ const WORDS: &[&str] = &[
     "COLUMNS",
     "JOBS",
     "MODULES",
+    "PARTITIONS",
     "JARS",
     "PROCEDURES",
     "CREATE TABLE",
@@ -58,6 +59,17 @@ pub(super) fn parse(p: &mut Parser) -> Result<Show> {
     let full = words(p, "FULL MODULES");
     if full || word(p, "MODULES") {
         return Ok(Show::Modules { full });
+    }
+    if word(p, "PARTITIONS") {
+        let table = name(p, "the table's name", 3)?;
+        if word(p, "PARTITION") {
+            list(p, |p| {
+                super::syntax::identifier(p, "a partition column")?;
+                super::syntax::expect(p, &Token::Eq)?;
+                Ok(p.parse_expr()?)
+            })?;
+        }
+        return Ok(Show::Partitions(table));
     }
     if word(p, "JARS") {
         return Ok(Show::Jars);

@@ -34,6 +34,8 @@ pub enum Statement {
     Drop(Drop),
     /// `USE [CATALOG]`.
     Use(Use),
+    /// `LOAD MODULE`, `UNLOAD MODULE`, `USE MODULES`.
+    Modules(Modules),
     /// `SHOW …`.
     Show(Show),
     /// `DESCRIBE t`.
@@ -412,6 +414,22 @@ pub enum Use {
     Catalog(Name),
 }
 
+/// A statement about modules.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Modules {
+    /// `LOAD MODULE m [WITH (…)]`.
+    Load {
+        /// Its name, of one part.
+        name: Name,
+        /// `WITH`.
+        options: Options,
+    },
+    /// `UNLOAD MODULE m`.
+    Unload(Name),
+    /// `USE MODULES m, …`.
+    Use(Vec<Name>),
+}
+
 /// `SHOW …`, each with its filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Show {
@@ -445,6 +463,8 @@ pub enum Show {
         /// `FULL`.
         full: bool,
     },
+    /// `SHOW PARTITIONS t`.
+    Partitions(Name),
     /// `SHOW JARS`.
     Jars,
     /// `SHOW PROCEDURES`.

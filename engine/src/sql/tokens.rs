@@ -135,6 +135,7 @@ pub(super) fn prepare(tokens: Vec<TokenWithSpan>) -> Result<Prepared> {
     }
     move_within(&mut out);
     wrap_values(&mut out);
+    super::distances::mark(&mut out);
     Ok(Prepared { tokens: out, hints })
 }
 

@@ -316,9 +316,14 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Where rows are taken back from windows, sources tell each watermark.
+/// Where rows are taken back from windows, and where a query asks for the watermark, sources tell each one.
 fn tell_each_watermark(nodes: &mut [StreamNode]) {
-    if !nodes.iter().any(|n| matches!(&n.kind, NodeKind::WindowAggregate(a) if a.retracts)) {
+    let asks = |n: &StreamNode| match &n.kind {
+        NodeKind::WindowAggregate(a) => a.retracts,
+        NodeKind::Calc(c) => c.filter.iter().chain(&c.projection).any(asks_for_watermark),
+        _ => false,
+    };
+    if !nodes.iter().any(asks) {
         return;
     }
     for node in nodes {
@@ -328,6 +333,12 @@ fn tell_each_watermark(nodes: &mut [StreamNode]) {
             watermark.tells_each = true;
         }
     }
+}
+
+fn asks_for_watermark(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let call = expr.downcast_ref::<datafusion_physical_expr::ScalarFunctionExpr>();
+    call.is_some_and(|c| c.name().eq_ignore_ascii_case("current_watermark"))
+        || expr.children().into_iter().any(asks_for_watermark)
 }
 
 /// What `Graph::add` needs.
@@ -369,6 +380,7 @@ const AGGREGATES: &[&str] = &[
     "listagg",
     "max",
     "min",
+    "single_value",
     "stddev",
     "stddev_pop",
     "stddev_samp",

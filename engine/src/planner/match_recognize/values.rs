@@ -243,6 +243,12 @@ impl Rewrite<'_, '_> {
             return stop(Error::internal("a name without parts"));
         };
         if let (Some(variable), Some((column, fields))) = (self.binder.variable(first), rest.split_first()) {
+            // Flink's validator looks for the column in the wrong place.
+            if !fields.is_empty() {
+                let hint = "Read the field in a subquery before MATCH_RECOGNIZE.";
+                let error = Error::unsupported("A field of a ROW behind a variable", hint);
+                return stop(error.at(span(column.span)));
+            }
             return ControlFlow::Continue((self.value(Some(variable), column)?, marked(fields)));
         }
         if self.binder.input.fields().iter().any(|f| *f.name() == first.value) {

@@ -82,8 +82,9 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
     let as_other = |text: &Expr, other: &Expr| -> Result<Option<Expr>> {
         let field = other.to_field(schema)?.1;
         let temporal = field.data_type().is_temporal() && !matches!(field.data_type(), DataType::Interval(_));
+        let other = field.data_type().is_numeric() || field.data_type() == &DataType::Boolean;
         let try_ = equality && !matches!(text, Expr::Literal(..));
-        Ok(temporal.then(|| functions::cast_expr(text.clone(), &field, try_, zone)))
+        Ok((temporal || other && !equality).then(|| functions::cast_expr(text.clone(), &field, try_, zone)))
     };
     let mut expr = expr;
     let mut changed = false;
@@ -133,16 +134,20 @@ fn times_with_texts(expr: Expr, schema: &DFSchema, zone: Tz) -> Result<Transform
             }
         }
         Expr::InList(list) => {
-            let floating = list.expr.get_type(schema)?.is_floating();
+            let wanted = list.expr.get_type(schema)?;
             for value in &mut list.list {
-                if floating && matches!(value.get_type(schema)?, DataType::Decimal128(..)) {
-                    let double = Field::new("", DataType::Float64, true);
-                    (*value, changed) = (functions::cast_expr(value.clone(), &double, false, zone), true);
+                if wanted.is_floating() && matches!(value.get_type(schema)?, DataType::Decimal128(..)) {
+                    let float = Field::new("", wanted.clone(), true);
+                    (*value, changed) = (functions::cast_expr(value.clone(), &float, false, zone), true);
                 }
                 if is_text(value)
                     && let Some(typed) = as_other(value, &list.expr)?
                 {
                     (*value, changed) = (typed, true);
+                }
+                if is_text(&list.expr) && value.get_type(schema)?.is_numeric() {
+                    let text = Field::new("", DataType::Utf8, true);
+                    (*value, changed) = (functions::cast_expr(value.clone(), &text, false, zone), true);
                 }
             }
         }

@@ -11,6 +11,7 @@ pub(super) mod meaning;
 pub(super) mod optimize;
 pub(super) mod row_subqueries;
 pub(super) mod set_operations;
+pub(super) mod stars;
 pub(super) mod strict_types;
 pub(super) mod subqueries;
 pub(super) mod subquery_order;
@@ -18,5 +19,7 @@ pub(super) mod temporal;
 pub(super) mod unique_aggregates;
 pub(super) mod unsupported;
 pub(super) mod using;
+pub(super) mod value_subqueries;
+pub(super) mod values;
 
 pub(super) use literal_types::typed;

@@ -110,11 +110,11 @@ fn counted(join: &Join, functions: &FunctionRegistry) -> Result<LogicalPlan> {
         .filter(times.clone().gt(lit(0i64)))?
         .project(keys.iter().cloned().chain([times.alias("$times")]))?
         .build()?;
-    // n - 1 commas part n texts.
-    let commas = repeat.call(vec![lit(","), cast(column("$times") - lit(1i64), DataType::Int32)]);
+    // A text of n characters is split into n texts.
+    let texts = repeat.call(vec![lit("x"), cast(column("$times"), DataType::Int32)]);
     let element = Arc::new(Field::new("$element", DataType::Utf8, true));
     let node =
-        Unnest::try_new(rows, split.call(vec![commas, lit(",")]), vec![(None, element)], false, false, None)?;
+        Unnest::try_new(rows, split.call(vec![texts, lit("")]), vec![(None, element)], false, false, None)?;
     let renamed =
         join.schema.iter().zip(&keys).map(|((q, f), key)| key.clone().alias_qualified(q.cloned(), f.name()));
     LogicalPlanBuilder::from(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

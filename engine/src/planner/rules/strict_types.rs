@@ -1,13 +1,15 @@
 //! Flink's type rules on the bound plan, before DataFusion's wider coercion could hide a mistake.
 
 use crate::error::{Error, Result};
+use crate::functions;
 use crate::planner::diagnostics::{carry, translate};
 use crate::planner::expressions::{field_of, first_span, text};
 use crate::sql::SqlType;
+use arrow::datatypes::{DataType, Field};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_common::{DFSchema, Result as DfResult};
+use datafusion_common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, lit, when};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 
 /// Checks every expression of the plan.
@@ -119,9 +121,13 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             comparable("<=", &between.expr, &between.high, schema)
         }
         Expr::InList(list) => {
+            let kinds = list.list.iter().map(|v| kind(v, schema).map(|k| k.0)).collect::<Result<Vec<_>>>()?;
+            // A list of one kind is cast as a whole.
+            let known = kinds.iter().find(|k| **k != Kind::Null);
+            let of_one_kind = kinds.iter().all(|k| *k == Kind::Null || Some(k) == known);
             for value in &list.list {
                 let (a, b) = (kind(&list.expr, schema)?, kind(value, schema)?);
-                if !compatible(a.0, b.0) {
+                if !compatible(a.0, b.0) && !(of_one_kind && listed(a.0, b.0)) {
                     return Err(Error::user("Values in expression list must have compatible types.")
                         .with_hint(format!(
                             "{} is {}, but {} is {}: write CAST({} AS {}).",
@@ -185,7 +191,7 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             let kinds = call.args.iter().map(|a| kind(a, schema)).collect::<Result<Vec<_>>>()?;
             let mut known = kinds.iter().filter(|k| k.0 != Kind::Null);
             if let Some(first) = known.next()
-                && let Some(other) = known.find(|k| k.0 != first.0)
+                && let Some(other) = known.find(|k| k.0 != first.0 && !(is_day(k.0) && is_day(first.0)))
             {
                 return Err(Error::user("Illegal mixing of types in CASE or COALESCE statement.")
                     .with_hint(format!("One value is {}, another {}: CAST one of them.", first.1, other.1)));
@@ -205,6 +211,28 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             .with_hint(format!("Write {name}(CAST({} AS DOUBLE)).", text(argument))))
         }
         _ => Ok(()),
+    }
+}
+
+/// DATE, TIMESTAMP and TIMESTAMP_LTZ.
+fn is_day(kind: Kind) -> bool {
+    matches!(kind, Kind::Date | Kind::Timestamp | Kind::TimestampLtz)
+}
+
+/// Whether Flink takes values of the second kind in a list behind IN, which it casts to the first.
+fn listed(left: Kind, value: Kind) -> bool {
+    use Kind::{Boolean, Number, Text};
+    matches!((left, value), (Number | Boolean, Text) | (Text, Number))
+}
+
+/// Whether Flink compares the two with `op`, though they are unlike: a text is read as a number where it is asked to be
+/// less or greater, as a BOOLEAN too, and equals none.
+fn unlike(op: &str, a: Kind, b: Kind) -> bool {
+    use Kind::{Boolean, Number, Text};
+    match (a, b) {
+        (Number, Text) | (Text, Number) => matches!(op, "<" | "<=" | ">" | ">="),
+        (Boolean, Text) | (Text, Boolean) => matches!(op, "<" | "<=" | ">" | ">="),
+        _ => false,
     }
 }
 
@@ -230,7 +258,7 @@ fn comparable(op: &str, left: &Expr, right: &Expr, schema: &DFSchema) -> Result<
         std::mem::swap(&mut a_side, &mut b_side);
     }
     let ((left, a), (right, b)) = (a_side, b_side);
-    if compatible(a.0, b.0) {
+    if compatible(a.0, b.0) || unlike(op, a.0, b.0) {
         return Ok(());
     }
     let error = match (a.0, b.0) {
@@ -379,10 +407,39 @@ impl ExprPlanner for Operands {
             _ => return Ok(PlannerResult::Original(raw)),
         };
         let binary = BinaryExpr::new(Box::new(raw.left.clone()), op, Box::new(raw.right.clone()));
+        if let Some(compared) = boolean_with_text(&binary, schema) {
+            return Ok(PlannerResult::Planned(compared?));
+        }
         check_binary(&binary, schema)
             .map_err(|e| carry(e.at(first_span(&raw.left).or_else(|| first_span(&raw.right)))))?;
         Ok(PlannerResult::Original(raw))
     }
+}
+
+/// `flag = 'true'`: as in Flink, a BOOLEAN and a text are never equal. Where one is asked to be less, the text is read.
+fn boolean_with_text(binary: &BinaryExpr, schema: &DFSchema) -> Option<DfResult<Expr>> {
+    let (left, right) = (&binary.left, &binary.right);
+    let kinds = (kind(left, schema).ok()?.0, kind(right, schema).ok()?.0);
+    if !matches!(kinds, (Kind::Boolean, Kind::Text) | (Kind::Text, Kind::Boolean)) {
+        return None;
+    }
+    let unequal = match binary.op {
+        Operator::Eq => false,
+        Operator::NotEq => true,
+        Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq => {
+            // No zone is asked for.
+            let flag = Field::new("", DataType::Boolean, true);
+            let read = |e: &Expr| Box::new(functions::cast_expr(e.clone(), &flag, false, chrono_tz::UTC));
+            let (left, right) = match kinds.0 {
+                Kind::Text => (read(left), right.clone()),
+                _ => (left.clone(), read(right)),
+            };
+            return Some(Ok(Expr::BinaryExpr(BinaryExpr::new(left, binary.op, right))));
+        }
+        _ => return None,
+    };
+    let unknown = left.as_ref().clone().is_null().or(right.as_ref().clone().is_null());
+    Some(when(unknown, lit(ScalarValue::Boolean(None))).otherwise(lit(unequal)))
 }
 
 fn check_union(union: &datafusion_expr::logical_plan::Union) -> Result<()> {

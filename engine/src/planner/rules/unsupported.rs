@@ -142,8 +142,8 @@ impl Visitor for Check {
                 at,
             ),
             TableFactor::Function { .. } => refuse("LATERAL TABLE", "There is no replacement yet.", at),
-            TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => {
-                refuse("PIVOT", "Aggregate with FILTER (WHERE …) instead.", at)
+            TableFactor::Unpivot { .. } => {
+                refuse("UNPIVOT", "Write CROSS JOIN UNNEST(ARRAY[ROW(…)]) AS t (k, v).", at)
             }
             TableFactor::TableFunction { expr: Expr::Function(call), .. } => {
                 if let FunctionArguments::List(list) = &call.args {
@@ -162,6 +162,7 @@ impl Visitor for Check {
             | TableFactor::TableFunction { .. }
             | TableFactor::UNNEST { .. }
             | TableFactor::MatchRecognize { .. }
+            | TableFactor::Pivot { .. }
             | TableFactor::Derived { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             _ => {

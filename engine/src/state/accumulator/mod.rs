@@ -11,6 +11,7 @@ mod distinct;
 mod extremum;
 mod first_last;
 mod fold;
+mod single;
 mod sum;
 mod value;
 mod variance;
@@ -122,6 +123,7 @@ pub fn is_supported(function: &str) -> bool {
             | "max"
             | "first_value"
             | "last_value"
+            | "single_value"
             | "listagg"
             | "collect"
             | "array_agg"
@@ -187,6 +189,7 @@ fn plain(call: &AggregateCall, arguments: &[DataType], retracts: bool) -> Result
         "max" => extremum::<true>(argument, retracts)?,
         "first_value" => first_last::<false>(argument, retracts)?,
         "last_value" => first_last::<true>(argument, retracts)?,
+        "single_value" => by_value(argument, Collection::Single)?,
         "collect" => by_value(argument, Collection::Multiset)?,
         "array_agg" => by_value(argument, Collection::Array)?,
         "listagg" => match (argument, arguments.get(1)) {
@@ -280,6 +283,7 @@ fn first_last<const LAST: bool>(argument: &DataType, retracts: bool) -> Result<B
 enum Collection {
     Multiset,
     Array,
+    Single,
 }
 
 fn by_value(argument: &DataType, collection: Collection) -> Result<Box<dyn Accumulator>> {
@@ -287,5 +291,6 @@ fn by_value(argument: &DataType, collection: Collection) -> Result<Box<dyn Accum
     Ok(match collection {
         Collection::Multiset => for_physical!(codec, V => collect::Collect::<V>::new(codec)),
         Collection::Array => for_physical!(codec, V => collect::ArrayAgg::<V>::new(codec)),
+        Collection::Single => for_physical!(codec, V => single::SingleValue::<V>::new(codec)),
     })
 }

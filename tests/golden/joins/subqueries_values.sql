@@ -1,0 +1,21 @@
+-- order: materialized
+-- Subqueries that stand for a value: of one row, of none, of several; in ORDER BY; LATERAL over UNNEST.
+SELECT id FROM JA WHERE v > (SELECT w FROM JB WHERE id = 2);
+SELECT id, (SELECT w FROM JB WHERE id = 5) FROM JA;
+SELECT id, (SELECT w FROM JB WHERE id = 99) FROM JA;
+SELECT id, (SELECT w FROM JB WHERE JB.id = JA.id) FROM JA;
+SELECT id, (SELECT w FROM JB WHERE JB.id = JA.id AND w > 20) FROM JA;
+SELECT id, (SELECT w FROM JB WHERE JB.id = JA.id LIMIT 1) FROM JA;
+SELECT id, (SELECT MAX(w) FROM JB WHERE JB.id = JA.id GROUP BY JB.id) FROM JA;
+SELECT id, (SELECT k FROM JC WHERE JC.k = JA.id) FROM JA;
+SELECT id FROM JA WHERE v = (SELECT v FROM JA a2 WHERE a2.id = JA.id AND a2.s = 'x');
+SELECT (SELECT v FROM JA WHERE s = 'x') + (SELECT w FROM JB WHERE s = 't');
+SELECT id FROM JA WHERE id = (SELECT id FROM JB);
+SELECT SINGLE_VALUE(v) FROM JA WHERE id = 1;
+SELECT s, SINGLE_VALUE(v) FROM JA GROUP BY s;
+SELECT id FROM JA ORDER BY (SELECT MAX(w) FROM JB WHERE JB.id = JA.id), id, v LIMIT 3;
+SELECT id FROM JA ORDER BY (SELECT MAX(w) FROM JB) - v LIMIT 2;
+SELECT k, q FROM Types t, LATERAL (SELECT q FROM UNNEST(t.r.z) AS u(q) WHERE q > 1) AS l;
+SELECT t.k, l.e FROM Types t LEFT JOIN LATERAL (SELECT e FROM UNNEST(t.a) AS u(e) WHERE e > 1) AS l ON TRUE;
+SELECT t.k, l.e FROM Types t LEFT JOIN LATERAL (SELECT e FROM UNNEST(t.a) AS u(e)) AS l ON l.e > 2;
+SELECT t.k, l.mk, l.mv FROM Types t, LATERAL (SELECT mk, mv FROM UNNEST(t.m) AS u(mk, mv) WHERE mv > 1) AS l;

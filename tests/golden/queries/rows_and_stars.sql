@@ -1,0 +1,34 @@
+-- order: materialized
+-- A second `*`, `r.*` of a ROW, fields behind a table's name, PIVOT, TABLE t, names of VALUES.
+SELECT *, * FROM JA;
+SELECT JA.*, JA.* FROM JA;
+SELECT a.*, b.*, a.* FROM JA a JOIN JB b ON a.id = b.id;
+SELECT *, a.* FROM JA a JOIN JB b ON a.id = b.id;
+SELECT a.*, * FROM JA a JOIN JB b ON a.id = b.id;
+WITH c AS (SELECT id, v FROM JA) SELECT *, * FROM c;
+SELECT r.* FROM Types;
+SELECT Types.r.* FROM Types;
+SELECT t.r.*, t.k FROM Types t;
+WITH c AS (SELECT r, k FROM Types) SELECT k, r.* FROM c;
+SELECT x.* FROM (SELECT r.* FROM Types) x;
+SELECT t.r.z[1].q, t.r.z[1], Types.a[1] FROM Types t, Types WHERE t.i = Types.i;
+SELECT * FROM JA PIVOT (SUM(v) FOR s IN ('x', 'y'));
+SELECT * FROM JA PIVOT (SUM(v) FOR s IN ('x', 'y')) WHERE id > 1;
+SELECT * FROM (SELECT s, v FROM JA) PIVOT (SUM(v) AS s, COUNT(*) AS n FOR s IN ('x' AS x, 'y' AS y, 'zz')) AS p;
+SELECT p.x_s + 1 FROM (SELECT s, v FROM JA) PIVOT (SUM(v) AS s FOR s IN ('x' AS x)) AS p;
+SELECT * FROM JA PIVOT (MAX(id) AS m FOR (s, v) IN (('x', 10) AS x10, ('y', 20) AS y20));
+SELECT id, x FROM JA PIVOT (COUNT(*) FOR s IN ('x' AS x, 'y' AS y)) ORDER BY id LIMIT 2;
+WITH c AS (SELECT s, v FROM JA) SELECT * FROM c PIVOT (SUM(v) FOR s IN ('x' AS x, 'y' AS y));
+TABLE JA;
+TABLE default_catalog.default_database.JA;
+SELECT EXPR$0, EXPR$1 FROM (VALUES (1, 2));
+WITH c AS (VALUES (1, 'x')) SELECT EXPR$1 FROM c;
+SELECT * FROM JRK FOR SYSTEM_TIME AS OF TIMESTAMP '2020-01-01 00:00:00';
+SELECT a.id, r.c FROM JA a JOIN JC FOR SYSTEM_TIME AS OF TIMESTAMP '2020-01-01 00:00:00' AS r ON a.id = r.k;
+SELECT 2 ^ 3;
+SELECT 5 & 3;
+SELECT 1 <=> 1;
+SELECT ~5;
+SELECT ARRAY_AGG(v ORDER BY v DESC) FROM JA;
+SELECT JSON_ARRAYAGG(v ORDER BY v DESC) FROM JA;
+SELECT LISTAGG(s ORDER BY s) FROM JA;
