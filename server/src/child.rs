@@ -3,9 +3,10 @@
 use crate::folder::{JobFolder, Lock};
 use crate::model::{Checkpoint, Failure, JobState, Progress, Source, SourceSplit};
 use crate::protocol::{self, Command, Event, Task};
+use crate::usage::{Usage, task_times};
 use engine::connector::SplitReading;
 use engine::jobs::JOB_ID;
-use engine::runtime::{JobHandle, JobStatus};
+use engine::runtime::{JobHandle, JobStatus, TaskProgress};
 use engine::sql;
 use engine::time::{Clock, Stopwatch, SystemClock};
 use engine::{Error, Outcome, Result, Session};
@@ -109,6 +110,8 @@ struct Runner {
     last: Progress,
     since: Stopwatch,
     rates: (u64, u64),
+    tasks: Vec<TaskProgress>,
+    cpu: Duration,
     /// Complete and failed checkpoints, and notices, that were told.
     checkpoints: (u64, u64),
     notices: usize,
@@ -133,6 +136,8 @@ impl Runner {
             last: Progress::default(),
             since: Stopwatch::start(),
             rates: (0, 0),
+            tasks: Vec::new(),
+            cpu: Duration::ZERO,
             checkpoints: (0, 0),
             notices: 0,
             restored_told: false,
@@ -242,6 +247,7 @@ impl Runner {
         let (rows_in_per_second, rows_out_per_second) =
             (rate(rows_in, self.rates.0), rate(rows_out, self.rates.1));
         self.rates = (rows_in, rows_out);
+        let usage = Usage::now();
         self.last = Progress {
             at_ms: SystemClock.now_ms(),
             rows_in,
@@ -256,8 +262,13 @@ impl Runner {
             memory_used: progress.memory_used,
             memory_total: progress.memory_total,
             sources: progress.sources.iter().map(|s| self.source(s, seconds)).collect(),
+            tasks: task_times(&progress.tasks, &self.tasks, seconds),
+            cpu_percent: usage.map(|u| u.cpu.saturating_sub(self.cpu).as_secs_f64() / seconds * 100.0),
+            threads: usage.map(|u| u.threads),
             silence: progress.silence,
         };
+        self.tasks = progress.tasks;
+        self.cpu = usage.map_or(Duration::ZERO, |u| u.cpu);
         self.server.tell(&Event::Progress { progress: self.last.clone() });
     }
 

@@ -292,6 +292,8 @@ impl Job {
             live.control = None;
             live.progress.rows_in_per_second = 0.0;
             live.progress.rows_out_per_second = 0.0;
+            live.progress.tasks.clear();
+            (live.progress.cpu_percent, live.progress.threads) = (None, None);
         }
         self.changed.notify_all();
         last.unwrap_or_else(|| Exit {

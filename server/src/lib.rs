@@ -18,6 +18,7 @@ pub mod protocol;
 mod registry;
 pub mod restart;
 pub mod serve;
+mod usage;
 
 pub use client::Client;
 pub use folder::Folder;

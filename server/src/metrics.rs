@@ -1,7 +1,7 @@
 //! `/metrics`: Prometheus text, with Flink's names as the Studio guide lists them.
 
 use crate::host::Host;
-use crate::model::{JobState, Source, SourceSplit, Summary};
+use crate::model::{JobState, Source, SourceSplit, Summary, TaskTimes};
 use std::fmt::Write;
 
 /// One metric: name, kind, help, and its value for a job; `None` leaves the job out.
@@ -53,6 +53,26 @@ const OF_JOBS: &[JobMetric] = &[
     ("managedMemoryTotal", "gauge", "Memory budget of keyed state in bytes.", |j| {
         (j.progress.memory_total > 0).then_some(j.progress.memory_total as f64)
     }),
+    ("managedMemoryUtilization", "gauge", "Keyed state in memory, in percent of its budget.", |j| {
+        let Summary { progress, .. } = j;
+        (progress.memory_total > 0)
+            .then(|| progress.memory_used as f64 * 100.0 / progress.memory_total as f64)
+    }),
+    ("cpuUtilization", "gauge", "CPU time of the job's process, in percent of one core.", |j| {
+        j.progress.cpu_percent
+    }),
+    ("threadsCount", "gauge", "Threads of the job's process.", |j| j.progress.threads.map(|t| t as f64)),
+];
+
+/// Metrics of each chain of operators: the label `task` is its name. Averages of its tasks.
+const OF_TASKS: &[TaskMetric] = &[
+    ("idleTimeMsPerSecond", "Time in each second without anything to do.", |t| t.idle_ms_per_second),
+    (
+        "backPressuredTimeMsPerSecond",
+        "Time in each second in which what comes behind took nothing more.",
+        |t| t.back_pressured_ms_per_second,
+    ),
+    ("busyTimeMsPerSecond", "The rest of each second.", |t| t.busy_ms_per_second),
 ];
 
 /// Metrics of each source: the label `operator` is its table.
@@ -93,6 +113,9 @@ const OF_SPLITS: &[SplitMetric] = &[
         (s.connector == "kinesis").then(|| p.lag.map(|lag| lag as f64)).flatten()
     }),
 ];
+
+/// The same for the tasks of a chain of operators; all are gauges in ms.
+type TaskMetric = (&'static str, &'static str, fn(&TaskTimes) -> f64);
 
 /// States that are shown as `job_status{status="…"} 1`.
 const STATUS: &str = "job_status";
@@ -135,6 +158,14 @@ fn page(jobs: &[Summary]) -> String {
                         }
                     }
                 }
+            }
+        }
+    }
+    for (name, help, value) in OF_TASKS {
+        header(&mut out, name, "gauge", help);
+        for job in jobs {
+            for task in &job.progress.tasks {
+                sample(&mut out, name, job, "", Some(("task", &task.name)), value(task));
             }
         }
     }
@@ -220,7 +251,18 @@ mod tests {
             uptime_ms: 10,
             downtime_ms: 0,
             restarts: 2,
-            progress: Progress { rows_in: 3, watermark_ms: Some(77), sources, ..Progress::default() },
+            progress: Progress {
+                rows_in: 3,
+                watermark_ms: Some(77),
+                sources,
+                tasks: vec![TaskTimes {
+                    name: "0: Scan".into(),
+                    idle_ms_per_second: 250.0,
+                    ..TaskTimes::default()
+                }],
+                cpu_percent: Some(12.5),
+                ..Progress::default()
+            },
             checkpoints: Checkpoints { failed: 1, last, ..Checkpoints::default() },
         };
         let text = page(&[job]);
@@ -238,6 +280,8 @@ mod tests {
             "fullRestarts{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 2",
             "lastCheckpointSize{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 5",
             "numberOfFailedCheckpoints{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 1",
+            "idleTimeMsPerSecond{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\",task=\"0: Scan\"} 250",
+            "cpuUtilization{job=\"a \\\"b\\\"\",job_id=\"1\",operator=\"\"} 12.5",
             "job_status{job=\"a \\\"b\\\"\",job_id=\"1\",status=\"RUNNING\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing:\n{text}");

@@ -167,8 +167,31 @@ pub struct Progress {
     pub memory_total: u64,
     /// Each source.
     pub sources: Vec<Source>,
+    /// Each chain of operators that runs in tasks of its own.
+    pub tasks: Vec<TaskTimes>,
+    /// Percent of one core that the process uses, over the last moment; `None` where that is not known.
+    pub cpu_percent: Option<f64>,
+    /// Threads of the process, where that is known.
+    pub threads: Option<u64>,
     /// Why nothing comes, in sentences.
     pub silence: Vec<String>,
+}
+
+/// What the tasks of a chain of operators spend their time on, in milliseconds of each second, over the last moment and
+/// on average of the tasks. Together they are 1000.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskTimes {
+    /// A number and the first operator's name.
+    pub name: String,
+    /// Number of tasks.
+    pub parallelism: usize,
+    /// Time in which there was nothing to do.
+    pub idle_ms_per_second: f64,
+    /// Time in which what comes behind took nothing more.
+    pub back_pressured_ms_per_second: f64,
+    /// The rest.
+    pub busy_ms_per_second: f64,
 }
 
 /// How far one source has come.

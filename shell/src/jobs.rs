@@ -306,6 +306,20 @@ fn described(job: &Detail) -> String {
         };
         lines.push(("source", format!("{}: {} rows{lag}", source.table, grouped(source.rows))));
     }
+    for task in &progress.tasks {
+        let percent = |ms: f64| (ms / 10.0).round();
+        lines.push((
+            "task",
+            format!(
+                "{} × {}: {} % busy, {} % back-pressured, {} % idle",
+                task.name,
+                task.parallelism,
+                percent(task.busy_ms_per_second),
+                percent(task.back_pressured_ms_per_second),
+                percent(task.idle_ms_per_second)
+            ),
+        ));
+    }
     for reason in &progress.silence {
         lines.push(("silent", reason.clone()));
     }

@@ -254,7 +254,7 @@ impl Reader for DatagenReader {
                 return self.make(i, rows, now_ms);
             }
         }
-        std::thread::sleep(timeout.min(Duration::from_millis(TICK_MS / 5)));
+        self.metrics.waiting(|| std::thread::sleep(timeout.min(Duration::from_millis(TICK_MS / 5))));
         Ok(Poll::Pending)
     }
 

@@ -478,7 +478,7 @@ impl Reader for FileReader {
 
     fn poll(&mut self, timeout: Duration) -> Result<Poll> {
         if self.files.is_empty() {
-            std::thread::sleep(timeout);
+            self.metrics.waiting(|| std::thread::sleep(timeout));
             return Ok(Poll::Pending);
         }
         for _ in 0..MAX_EMPTY_BATCHES {

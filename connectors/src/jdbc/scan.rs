@@ -215,13 +215,14 @@ impl Reader for JdbcReader {
         let runtime = self.context.runtime.clone();
         if self.reading.is_none() {
             let Some(next) = self.waiting.front().cloned() else {
-                runtime.block_on(async { tokio::time::sleep(timeout).await });
+                self.context.metrics.waiting(|| std::thread::sleep(timeout));
                 return Ok(Poll::Pending);
             };
             self.reading = Some(runtime.block_on(self.begin(&next))?);
             self.waiting.pop_front();
         }
-        let (rows, ended) = runtime.block_on(self.next(timeout))?;
+        let metrics = self.context.metrics.clone();
+        let (rows, ended) = metrics.waiting(|| runtime.block_on(self.next(timeout)))?;
         let Some(reading) = &mut self.reading else { return Ok(Poll::Pending) };
         if rows.is_empty() {
             if !ended {

@@ -182,15 +182,23 @@ impl KafkaReader {
     /// Takes records from Kafka. `false`: nothing came in time.
     fn fetch(&mut self, timeout: Duration) -> Result<bool> {
         match &mut self.fetcher {
-            Some(fetcher) => match fetcher.poll(timeout) {
-                Ok(Some(fetched)) => self.take_fetched(fetched).map(|()| true),
-                Ok(None) => {
-                    self.serve_client();
-                    self.check_brokers().map(|()| false)
-                }
-                Err(_) => self.leave_to_client().map(|()| true),
-            },
+            Some(fetcher) => {
+                let fetched = fetcher.poll(timeout);
+                self.metrics.waited_us.fetch_add(fetcher.take_waited().as_micros() as u64, Ordering::Relaxed);
+                self.take_answer(fetched)
+            }
             None => self.take_messages(timeout),
+        }
+    }
+
+    fn take_answer(&mut self, answer: std::io::Result<Option<Fetched>>) -> Result<bool> {
+        match answer {
+            Ok(Some(fetched)) => self.take_fetched(fetched).map(|()| true),
+            Ok(None) => {
+                self.serve_client();
+                self.check_brokers().map(|()| false)
+            }
+            Err(_) => self.leave_to_client().map(|()| true),
         }
     }
 
@@ -285,14 +293,14 @@ impl KafkaReader {
     }
 
     fn take_messages(&mut self, timeout: Duration) -> Result<bool> {
-        let Self { consumer, partitions, places, ready, spare, metas, .. } = self;
+        let Self { consumer, partitions, places, ready, spare, metas, metrics, .. } = self;
         let with_keys = self.key.is_some();
         let mut counts = Counts::default();
         let mut open = Vec::new();
         let mut done = Vec::new();
         let mut failed = None;
         let mut last = ((0, 0), usize::MAX);
-        let batch = consumer.consume(timeout, MAX_MESSAGES);
+        let batch = metrics.waiting(|| consumer.consume(timeout, MAX_MESSAGES));
         if batch.is_empty() {
             drop(batch);
             self.check_brokers()?;

@@ -197,7 +197,7 @@ impl Reader for KinesisReader {
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Poll> {
-        match self.fetching.buffer.take(timeout) {
+        match self.context.metrics.waiting(|| self.fetching.buffer.take(timeout)) {
             Taken::Chunk(shard, chunk) => self.emit(shard, chunk),
             Taken::Closed(shard) => {
                 self.positions.remove(&shard);

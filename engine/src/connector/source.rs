@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::plan::ChangelogMode;
-use crate::time::Clock;
+use crate::time::{Clock, Stopwatch};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use serde::{Deserialize, Serialize};
@@ -194,6 +194,8 @@ pub struct Metrics {
     pub commits_succeeded: AtomicU64,
     /// Commits of offsets for others to see that did not.
     pub commits_failed: AtomicU64,
+    /// Microseconds that readers have waited for rows, all tasks together.
+    pub waited_us: AtomicU64,
     /// How far behind the end reading is, in milliseconds (Kinesis) or records (Kafka); -1 unknown.
     pub lag: AtomicI64,
     splits: Mutex<BTreeMap<Arc<str>, SplitReading>>,
@@ -211,6 +213,14 @@ pub struct SplitReading {
 }
 
 impl Metrics {
+    /// Runs `wait`, whose time counts as idle.
+    pub fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let since = Stopwatch::start();
+        let result = wait();
+        self.waited_us.fetch_add(since.elapsed().as_micros() as u64, Ordering::Relaxed);
+        result
+    }
+
     /// Notes how far `split` is read; `None`: it is read no more.
     pub fn note_split(&self, split: &Arc<str>, reading: Option<SplitReading>) {
         let mut splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);

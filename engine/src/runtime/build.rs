@@ -5,7 +5,7 @@ use super::channel::Mailbox;
 use super::coordinator::{Checkpoints, Coordinator, Instance, Poke, Recovery, Setup};
 use super::enumerator::{EnumeratorTask, SplitBoard};
 use super::exchange::{Exchange, Port};
-use super::metrics::{JobMetrics, OperatorMetrics, SourceMetrics};
+use super::metrics::{JobMetrics, OperatorMetrics, SourceMetrics, TaskMetrics};
 use super::restore::Restored;
 use super::shutdown::Control;
 use super::sink_task::SinkOperator;
@@ -13,6 +13,7 @@ use super::snapshot::{TaskCheckpoints, Writers, start_writers};
 use super::source_task::{SourceSetup, SourceTask};
 use super::task::{OperatorTask, TaskContext};
 use super::values::ValuesTask;
+use super::wait_time::WaitTime;
 use super::{JobHandle, JobOptions};
 use crate::connector::{LookupContext, Metrics, ReaderContext, RecoverContext, SourceContext, WriterContext};
 use crate::error::{Error, Result};
@@ -107,6 +108,7 @@ pub(super) fn start(plan: StreamPlan, options: JobOptions, factory: &OperatorFac
         restored: restored.as_ref(),
         checkpoints: checkpoints.clone(),
         writers,
+        full: Vec::new(),
     };
     let mut starters: Vec<Starter> = Vec::new();
     for head in layout.heads() {
@@ -310,6 +312,8 @@ struct Builder<'a> {
     restored: Option<&'a Restored>,
     checkpoints: Option<Arc<Checkpoints>>,
     writers: Vec<Writers>,
+    /// Where the chain that is being built waits for room.
+    full: Vec<Arc<WaitTime>>,
 }
 
 impl Builder<'_> {
@@ -332,11 +336,13 @@ impl Builder<'_> {
         let node = &self.layout.plan.nodes[head];
         let thread = |task: usize| format!("{head}.{task} {}", node.name);
         let context = self.context.clone();
+        let mut of_source = None;
         match &node.kind {
             NodeKind::Source(source) => {
                 let timeout = source.watermark.as_ref().map(|w| w.idle_timeout_ms);
                 let metrics = SourceMetrics::new(source.table.clone(), timeout, node.parallelism);
                 self.metrics.sources.push(metrics.clone());
+                of_source = Some(metrics.clone());
                 let restored = match self.restored {
                     Some(restored) => restored.source(&node.operator_id, node.parallelism)?,
                     None => None,
@@ -421,6 +427,13 @@ impl Builder<'_> {
                 }
             }
         }
+        self.metrics.tasks.push(TaskMetrics {
+            name: format!("{head}: {}", node.name.split('(').next().unwrap_or_default()),
+            parallelism: node.parallelism,
+            idle: self.layout.mailboxes[head].iter().map(|m| m.idle().clone()).collect(),
+            source: of_source,
+            full: std::mem::take(&mut self.full),
+        });
         Ok(())
     }
 
@@ -437,10 +450,9 @@ impl Builder<'_> {
                 let next = chain.add(index, self.link(consumer, task)?);
                 self.extend(chain, next, consumer, task)?;
             } else {
-                chain.connect(
-                    index,
-                    self.layout.exchange(consumer, input, task, self.options.max_parallelism),
-                );
+                let exchange = self.layout.exchange(consumer, input, task, self.options.max_parallelism);
+                self.full.extend(exchange.full());
+                chain.connect(index, exchange);
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::coordinator::Poke;
 use super::shutdown::{Event, Wake, lock, stopped};
+use super::wait_time::WaitTime;
 use crate::error::Result;
 use crate::message::Message;
 use std::collections::VecDeque;
@@ -40,6 +41,10 @@ pub(super) struct Mailbox {
     readable: Condvar,
     /// One for each channel: a channel has one sender.
     writable: Box<[Condvar]>,
+    /// Time that the receiver has waited for a message.
+    idle: Arc<WaitTime>,
+    /// Time that the sender of each channel has waited for room.
+    full: Box<[Arc<WaitTime>]>,
 }
 
 struct State {
@@ -102,7 +107,19 @@ impl Mailbox {
             ready: 0,
         };
         let writable = (0..channels).map(|_| Condvar::new()).collect();
-        Arc::new(Self { state: Mutex::new(state), readable: Condvar::new(), writable })
+        let full = (0..channels).map(|_| Arc::default()).collect();
+        let (readable, idle) = (Condvar::new(), Arc::default());
+        Arc::new(Self { state: Mutex::new(state), readable, writable, idle, full })
+    }
+
+    /// How long the receiver has waited for messages.
+    pub(super) fn idle(&self) -> &Arc<WaitTime> {
+        &self.idle
+    }
+
+    /// How long the sender of `channel` has waited for room.
+    pub(super) fn full(&self, channel: usize) -> &Arc<WaitTime> {
+        &self.full[channel]
     }
 
     /// Number of channels.
@@ -127,7 +144,9 @@ impl Mailbox {
                 break;
             }
             queue.sender_waits = true;
+            self.full[channel].begin();
             state = self.writable[channel].wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.full[channel].end();
             state.queues[channel].sender_waits = false;
         }
         let queue = &mut state.queues[channel];
@@ -158,8 +177,10 @@ impl Mailbox {
         if state.ready == 0 && state.phase != Phase::Stopped && !timeout.is_zero() {
             state.receiver_waits = true;
             let waits = |s: &mut State| s.ready == 0 && s.phase != Phase::Stopped && !s.poked;
+            self.idle.begin();
             let wait = self.readable.wait_timeout_while(state, timeout, waits);
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
+            self.idle.end();
             state.receiver_waits = false;
             state.poked = false;
         }

@@ -1,6 +1,7 @@
 //! Exchanges: how one task spreads its rows over the tasks of another node.
 
 use super::channel::{Mailbox, Sent};
+use super::wait_time::WaitTime;
 use crate::error::{Error, Result};
 use crate::message::{ChangeBatch, Message};
 use crate::plan::Partitioning;
@@ -46,6 +47,11 @@ impl Exchange {
     /// `ports` are the target's tasks, in order; for `Forward` the one with our number.
     pub(super) fn new(partitioning: Partitioning, ports: Vec<Port>, max_parallelism: usize) -> Self {
         Self { partitioning, max_parallelism, ports, next: 0, splitter: Splitter::default() }
+    }
+
+    /// How long it has waited for room at each target.
+    pub(super) fn full(&self) -> impl Iterator<Item = Arc<WaitTime>> + '_ {
+        self.ports.iter().map(|port| port.mailbox.full(port.channel).clone())
     }
 
     /// Rows go to the tasks that they belong to.

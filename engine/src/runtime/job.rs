@@ -313,9 +313,24 @@ pub struct Progress {
     pub spilled_bytes: u64,
     /// Each source.
     pub sources: Vec<SourceProgress>,
+    /// Each chain of operators that runs in tasks of its own.
+    pub tasks: Vec<TaskProgress>,
     /// In sentences, what holds the output back, worst first: `partition 3 of orders has had no rows for
     /// 12 s and holds the watermark at …; 3 windows wait; the next fires at …`. Empty if nothing does.
     pub silence: Vec<String>,
+}
+
+/// What the tasks of one chain of operators have spent their time on; the rest they were busy.
+#[derive(Debug, Clone, Default)]
+pub struct TaskProgress {
+    /// A number, unique in the job, and the first operator's name.
+    pub name: String,
+    /// Number of tasks.
+    pub parallelism: usize,
+    /// Time without anything to do, of all tasks together, since they began.
+    pub idle: Duration,
+    /// Time in which what comes behind took nothing more.
+    pub back_pressured: Duration,
 }
 
 /// How far one source has come.

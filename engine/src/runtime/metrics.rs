@@ -2,7 +2,8 @@
 
 use super::shutdown::lock;
 use super::silence::{self, Snapshot, SourceSnapshot, SplitSnapshot};
-use super::{Progress, SourceProgress, SplitProgress};
+use super::wait_time::WaitTime;
+use super::{Progress, SourceProgress, SplitProgress, TaskProgress};
 use crate::connector::Metrics;
 use crate::operators::OperatorStatus;
 use crate::plan::NodeId;
@@ -10,6 +11,7 @@ use crate::state::MemoryBudget;
 use crate::time::{Clock, SplitView, Watermark};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Counters of one job. Filled while it is built.
 #[derive(Debug, Default)]
@@ -18,8 +20,34 @@ pub(super) struct JobMetrics {
     /// Rows given to all sinks.
     pub(super) rows_out: Arc<AtomicU64>,
     pub(super) operators: Vec<Arc<OperatorMetrics>>,
+    pub(super) tasks: Vec<TaskMetrics>,
     /// The budget of the job's state.
     pub(super) memory: Option<Arc<MemoryBudget>>,
+}
+
+/// The tasks of one chain of operators.
+#[derive(Debug)]
+pub(super) struct TaskMetrics {
+    pub(super) name: String,
+    pub(super) parallelism: usize,
+    /// Their waits for input; a source's are told by its connector.
+    pub(super) idle: Vec<Arc<WaitTime>>,
+    pub(super) source: Option<Arc<SourceMetrics>>,
+    /// Their waits for room in the channels that they send to.
+    pub(super) full: Vec<Arc<WaitTime>>,
+}
+
+impl TaskMetrics {
+    fn progress(&self) -> TaskProgress {
+        let sum = |waits: &[Arc<WaitTime>]| waits.iter().map(|w| w.so_far()).sum();
+        let waited = self.source.as_ref().map(|s| s.connector.waited_us.load(Ordering::Relaxed));
+        TaskProgress {
+            name: self.name.clone(),
+            parallelism: self.parallelism,
+            idle: sum(&self.idle) + waited.map_or(Duration::ZERO, Duration::from_micros),
+            back_pressured: sum(&self.full),
+        }
+    }
 }
 
 /// One operator in one task.
@@ -142,6 +170,7 @@ impl JobMetrics {
             });
             snapshot.sources.push(state);
         }
+        progress.tasks = self.tasks.iter().map(TaskMetrics::progress).collect();
         let mut sink_watermark: Option<Watermark> = None;
         let mut windows: Vec<(NodeId, Watermark)> = Vec::new();
         for operator in &self.operators {

@@ -29,10 +29,12 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod values;
+mod wait_time;
 
 pub use collect::{Collected, ResultStream, collect};
 pub use job::{
     JobHandle, JobObserver, JobStatus, Progress, ResultEvent, SourceProgress, SplitProgress, SupervisedJob,
+    TaskProgress,
 };
 pub use options::{
     BATCH_ROWS, CheckpointMode, CheckpointOptions, CheckpointStats, CompletedCheckpoint, JobOptions,

@@ -161,7 +161,7 @@ impl SourceTask {
                 continue;
             }
             if reading.splits.is_empty() {
-                self.board.wait_for_news(task, wait);
+                self.metrics.connector.waiting(|| self.board.wait_for_news(task, wait));
                 self.report(reader.as_ref(), false);
                 continue;
             }

@@ -125,6 +125,8 @@ pub(super) struct Fetcher {
     spare: Vec<u8>,
     /// For decompressed records.
     room: Vec<u8>,
+    /// Time spent waiting for answers that nobody has asked for yet.
+    waited: Duration,
 }
 
 impl Fetcher {
@@ -148,6 +150,7 @@ impl Fetcher {
             turn: 0,
             spare: Vec::new(),
             room: Vec::new(),
+            waited: Duration::ZERO,
         })
     }
 
@@ -211,7 +214,13 @@ impl Fetcher {
                 return Ok(None);
             }
             self.wait(left.min(RETRY_PAUSE));
+            self.waited += now.elapsed();
         }
+    }
+
+    /// How long it has waited for answers since this was last asked.
+    pub(super) fn take_waited(&mut self) -> Duration {
+        mem::take(&mut self.waited)
     }
 
     /// Calls `take` with the records of a part that are to be read.
