@@ -21,9 +21,19 @@ fn peak_kb(status: &str) -> Option<u64> {
     status.lines().find(|l| l.starts_with("VmHWM"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// A query that tells its final result only.
+const BATCH: &[&str] = &["execution.runtime-mode=batch"];
+/// One that tells what changes, now and then.
+const STREAM: &[&str] = &[
+    "execution.runtime-mode=streaming",
+    "table.exec.mini-batch.enabled=true",
+    "table.exec.mini-batch.allow-latency=5 s",
+    "table.exec.mini-batch.size=100000",
+];
+
 /// Runs `query` over `numbers`, a table of the ids from 0 to `rows` - 1, within a budget of 4 MB. Gives what it tells,
 /// after looking at its memory and at what it leaves.
-fn run(rows: u64, query: &str) -> String {
+fn run(rows: u64, settings: &[&str], query: &str) -> String {
     let temp = tempfile::tempdir().unwrap();
     let sql = format!(
         "CREATE TEMPORARY TABLE numbers (id BIGINT, k AS MOD(id, {KEYS}), ts AS TO_TIMESTAMP_LTZ(id, 3), \
@@ -32,7 +42,8 @@ fn run(rows: u64, query: &str) -> String {
         rows - 1
     );
     let child = Command::new(binary())
-        .args(["--memory", "4mb", "--output", "csv", "-D", "execution.runtime-mode=batch", "-e", &sql])
+        .args(["--memory", "4mb", "--output", "csv", "-e", &sql])
+        .args(settings.iter().flat_map(|setting| ["-D", setting]))
         .env("RUNNEL_CATALOG", "memory")
         .env("TMPDIR", temp.path())
         .stdin(Stdio::null())
@@ -63,6 +74,7 @@ fn an_aggregation_over_ten_times_the_budget() {
     // Each key comes twice, the second time long after it has left memory.
     let told = run(
         2 * KEYS,
+        BATCH,
         &format!(
             "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT MOD(id, {KEYS}) AS k, COUNT(*) AS n, \
              SUM(id) AS s, MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM numbers GROUP BY MOD(id, {KEYS})) GROUP BY n"
@@ -77,6 +89,7 @@ fn a_join_over_ten_times_the_budget() {
     // The two sides go through the keys in another order each, so that a row's partners have mostly left memory.
     let told = run(
         KEYS,
+        BATCH,
         &format!(
             "SELECT COUNT(*), SUM(a.id + b.id), MAX(CHAR_LENGTH(a.m || b.m)) FROM \
              (SELECT id, id AS k, LPAD(CAST(id AS STRING), 250, 'x') AS m FROM numbers) AS a JOIN \
@@ -94,10 +107,49 @@ fn a_window_over_ten_times_the_budget() {
     // All keys twice in one window, of three minutes.
     let told = run(
         2 * KEYS,
+        BATCH,
         "SELECT n, COUNT(*), SUM(s), MAX(CHAR_LENGTH(m)) FROM (SELECT k, COUNT(*) AS n, SUM(id) AS s, \
              MAX(LPAD(CAST(id AS STRING), 400, 'x')) AS m FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1' DAY)) \
              GROUP BY window_start, window_end, k) GROUP BY n",
     );
     let sum = 2 * KEYS * (2 * KEYS - 1) / 2;
     assert!(told.contains(&format!("2,{KEYS},{sum},400")), "{told}");
+}
+
+#[test]
+fn a_top_n_over_ten_times_the_budget() {
+    // Each key comes three times, and keeps its last two rows: 180 MB.
+    let told = run(
+        3 * KEYS,
+        STREAM,
+        "SELECT COUNT(*), SUM(id), SUM(CHAR_LENGTH(m)) FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY id DESC) AS rn \
+         FROM (SELECT id, k, LPAD(CAST(id AS STRING), 1000, 'x') AS m FROM numbers)) WHERE rn <= 2",
+    );
+    let sum: u64 = (KEYS..3 * KEYS).sum();
+    assert!(told.contains(&format!("{},{sum},{}", 2 * KEYS, 2 * KEYS * 1000)), "{told}");
+}
+
+#[test]
+fn a_deduplication_over_ten_times_the_budget() {
+    let told = run(
+        2 * KEYS,
+        STREAM,
+        "SELECT COUNT(*), SUM(id), SUM(CHAR_LENGTH(m)) FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS rn \
+         FROM (SELECT id, k, ts, LPAD(CAST(id AS STRING), 1000, 'x') AS m FROM numbers)) WHERE rn = 1",
+    );
+    let sum: u64 = (KEYS..2 * KEYS).sum();
+    assert!(told.contains(&format!("{KEYS},{sum},{}", KEYS * 1000)), "{told}");
+}
+
+#[test]
+fn a_key_larger_than_the_budget_is_told_of() {
+    let told = run(
+        60_000,
+        STREAM,
+        "SELECT COUNT(*), SUM(CHAR_LENGTH(m)) FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY MOD(k, 2) ORDER BY id DESC) AS rn \
+         FROM (SELECT id, k, LPAD(CAST(id AS STRING), 400, 'x') AS m FROM numbers)) WHERE rn <= 20000",
+    );
+    assert!(told.contains(&format!("40000,{}", 40_000 * 400)), "{told}");
+    let notes: Vec<&str> = told.lines().filter(|l| l.contains("for a single key")).collect();
+    assert!(notes.len() == 1 && notes[0].contains("'taskmanager.memory.managed.size'"), "{told}");
 }

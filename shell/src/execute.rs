@@ -82,11 +82,7 @@ fn wait(process: &Process, job: &JobHandle) -> Result<Ended> {
     let mut told = 0;
     loop {
         let ended = job.wait(Some(Duration::from_millis(TICK_MS)));
-        // Checkpoints that failed or were passed over, restarts.
-        for notice in job.notices().iter().skip(told) {
-            eprintln!("note: {notice}");
-            told += 1;
-        }
+        tell_notices(job, &mut told);
         if let Some(result) = ended {
             tell_losses(job);
             return result.map(|()| Ended::Done);
@@ -97,6 +93,15 @@ fn wait(process: &Process, job: &JobHandle) -> Result<Ended> {
             tell_losses(job);
             return result.map(|()| Ended::Interrupted);
         }
+    }
+}
+
+/// Says on standard error what else the user should know: checkpoints that failed or were passed over, restarts, keys that
+/// do not fit into memory. `told` counts what was said before.
+fn tell_notices(job: &JobHandle, told: &mut usize) {
+    for notice in job.notices().iter().skip(*told) {
+        eprintln!("note: {notice}");
+        *told += 1;
     }
 }
 
@@ -174,6 +179,7 @@ fn pump(process: &Process, mut query: Query, writer: &mut dyn ResultWriter) -> R
             ResultEvent::End(result) => {
                 result?;
                 let end = writer.end(false);
+                tell_notices(query.results.job(), &mut 0);
                 tell_losses(query.results.job());
                 return end.map_or_else(broken, |()| Ok(Ended::Done));
             }
@@ -182,6 +188,7 @@ fn pump(process: &Process, mut query: Query, writer: &mut dyn ResultWriter) -> R
             query.results.job().cancel();
             let end = writer.end(true);
             stopped(query.results.job())?;
+            tell_notices(query.results.job(), &mut 0);
             tell_losses(query.results.job());
             return end.map_or_else(broken, |()| Ok(Ended::Interrupted));
         }

@@ -1,6 +1,7 @@
 //! Updates and deletes by key become a changelog with whole rows.
 
-use super::kept_groups::{Bytes, KeptGroup, KeptGroups, KeptTable, NUMBERS, key_types, put_back};
+use super::kept_groups::{Bytes, KeptGroup, KeptGroups, NUMBERS};
+use super::kept_rows::{KeptTable, ROWS};
 use super::row_codec::{RowBytes, RowChanges, RowCodec};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
@@ -65,13 +66,12 @@ impl ChangelogNormalize {
         output: SchemaRef,
         update_before: bool,
     ) -> Result<Self> {
-        let table = KeptTable::new(&input, &node.keys, &[])?;
-        let types = key_types(&input, &node.keys);
+        let table = KeptTable::new(&input, &node.keys, &[]);
         Ok(Self {
             keys: node.keys.clone(),
             update_before,
             rows: RowCodec::of_schema(&input)?,
-            store: GroupStore::new(table.name, &types, KeptGroups::new(table))?,
+            store: GroupStore::new(ROWS, &table.key_types(), KeptGroups::new(&input, table)?)?,
             groups: Vec::new(),
             changes: RowChanges::default(),
             output,
@@ -81,7 +81,7 @@ impl ChangelogNormalize {
 
 impl Operator for ChangelogNormalize {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.store.payload_mut().open(context);
+        self.store.payload_mut().table.open(context);
         self.store.open(context.store());
         Ok(())
     }
@@ -146,8 +146,9 @@ impl Operator for ChangelogNormalize {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let table = self.store.payload().table.clone();
         while let Some(part) = state.next_rows()? {
-            let Some(back) = put_back(&mut self.store, &part)? else { continue };
+            let Some(back) = table.put_back(&mut self.store, &part)? else { continue };
             let encoded = self.rows.encode(back.records.columns())?;
             for (row, group) in back.groups.iter().enumerate() {
                 let kept = self.store.payload_mut();

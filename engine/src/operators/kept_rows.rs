@@ -1,68 +1,113 @@
-//! What operators that keep whole rows have in common: state TTL, and rows of state in checkpoints.
+//! What operators that keep whole rows have in common: rows of state in checkpoints.
 
 use super::OpenContext;
 use crate::error::{Error, Result};
-use crate::state::StateRows;
 use crate::state::key_group::key_groups;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use crate::state::{GroupStore, Payload, StateRows};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// State TTL and key groups of an operator.
-#[derive(Debug, Default)]
-pub(super) struct KeptRows {
-    ttl_ms: i64,
+/// Name of the state table of operators that keep whole rows.
+pub(super) const ROWS: &str = "rows";
+
+/// The state table of an operator that keeps whole rows by key: the row's columns, then numbers beside it.
+#[derive(Clone)]
+pub(super) struct KeptTable {
+    schema: SchemaRef,
+    /// Key columns of the rows.
+    keys: Vec<usize>,
+    numbers: usize,
     max_parallelism: usize,
-    /// Processing time of the first look at the clock, for restored rows.
-    started_ms: i64,
-    swept_ms: Option<i64>,
 }
 
-impl KeptRows {
+impl KeptTable {
+    /// For rows of `input` by the columns `keys`, with numbers called `numbers`.
+    pub(super) fn new(input: &SchemaRef, keys: &[usize], numbers: &[&str]) -> Self {
+        Self {
+            schema: schema(input, numbers),
+            keys: keys.to_vec(),
+            numbers: numbers.len(),
+            max_parallelism: 1,
+        }
+    }
+
     /// Takes over what the task tells.
     pub(super) fn open(&mut self, context: &OpenContext) {
-        self.ttl_ms = i64::try_from(context.state_ttl_ms).unwrap_or(i64::MAX);
         self.max_parallelism = context.max_parallelism;
     }
 
-    /// Whether state has a time to live.
-    pub(super) fn has_ttl(&self) -> bool {
-        self.ttl_ms > 0
+    /// The types of the key columns.
+    pub(super) fn key_types(&self) -> Vec<DataType> {
+        self.keys.iter().map(|k| self.schema.field(*k).data_type().clone()).collect()
     }
 
-    /// Whether state that was written last at `touched_ms` is too old.
-    pub(super) fn expired(&self, touched_ms: i64, now_ms: i64) -> bool {
-        self.ttl_ms > 0
-            && touched_ms.max(self.started_ms) > 0
-            && now_ms - touched_ms.max(self.started_ms) >= self.ttl_ms
+    /// The key columns of rows.
+    pub(super) fn key_columns(&self, records: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|k| Arc::clone(records.column(*k))).collect()
     }
 
-    /// When old state wants to be looked for, in milliseconds since the epoch.
-    pub(super) fn next_sweep_ms(&self) -> Option<i64> {
-        (self.ttl_ms > 0).then(|| self.swept_ms.map_or(i64::MIN, |at| at.saturating_add(self.ttl_ms)))
+    /// Number of numbers beside a row.
+    pub(super) fn numbers(&self) -> usize {
+        self.numbers
     }
 
-    /// Whether it is time to look for old state.
-    pub(super) fn sweep_is_due(&mut self, now_ms: i64) -> bool {
-        if self.started_ms == 0 {
-            self.started_ms = now_ms;
+    /// Rows with their numbers.
+    pub(super) fn rows(&self, columns: &[ArrayRef], rows: usize) -> Result<StateRows> {
+        key_rows(ROWS, records(&self.schema, columns, rows)?, &self.keys, self.max_parallelism)
+    }
+
+    /// Rows of NULLs beside their keys.
+    pub(super) fn key_rows(&self, keys: &[ArrayRef]) -> Result<StateRows> {
+        let rows = keys.first().map_or(1, |k| k.len());
+        let column = |(at, field): (usize, &Arc<Field>)| match self.keys.iter().position(|key| *key == at) {
+            Some(key) => Arc::clone(&keys[key]),
+            None => new_null_array(field.data_type(), rows),
+        };
+        let columns: Vec<ArrayRef> = self.schema.fields().iter().enumerate().map(column).collect();
+        self.rows(&columns, rows)
+    }
+
+    /// Takes all rows of keys away.
+    pub(super) fn deleted(&self, keys: &[ArrayRef]) -> Result<StateRows> {
+        let mut rows = self.key_rows(keys)?;
+        rows.deleted = Some(BooleanBuffer::new_set(rows.rows.num_rows()));
+        Ok(rows)
+    }
+
+    /// Takes rows of a checkpoint: the operator puts them into their groups, then calls `settle_put_back`. Deletions
+    /// are done with: `None`.
+    ///
+    /// Errors: the rows are of another table.
+    pub(super) fn put_back<P: Payload>(
+        &self,
+        store: &mut GroupStore<P>,
+        part: &StateRows,
+    ) -> Result<Option<PutBack>> {
+        let rows = part.rows.num_rows();
+        let all = columns(part, ROWS, self.schema.fields().len())?;
+        let all = records(&self.schema, all, rows)?;
+        let mut groups = Vec::new();
+        store.put_back(&self.key_columns(&all), rows, &mut groups)?;
+        if part.deleted.as_ref().is_some_and(|d| d.count_set_bits() > 0) {
+            groups.sort_unstable();
+            groups.dedup();
+            store.settle_put_back(&groups)?;
+            return Ok(None);
         }
-        let due = self.swept_ms.is_some_and(|at| now_ms >= at.saturating_add(self.ttl_ms));
-        if due || self.swept_ms.is_none() {
-            self.swept_ms = Some(now_ms);
-        }
-        due
+        let width = all.num_columns() - self.numbers;
+        let numbers = all.columns()[width..].iter().map(|c| c.as_primitive::<Int64Type>().clone()).collect();
+        let own: Vec<usize> = (0..width).collect();
+        Ok(Some(PutBack { records: all.project(&own)?, numbers, groups }))
     }
+}
 
-    /// Time of writing for restored rows.
-    pub(super) fn opened_ms(&self) -> i64 {
-        self.started_ms
-    }
-
-    /// Rows of state, keyed by `keys`; by nothing if there are none.
-    pub(super) fn state_rows(&self, table: &str, rows: RecordBatch, keys: &[usize]) -> Result<StateRows> {
-        key_rows(table, rows, keys, self.max_parallelism)
-    }
+/// Rows of a checkpoint, with the numbers beside them and their groups.
+pub(super) struct PutBack {
+    pub(super) records: RecordBatch,
+    pub(super) numbers: Vec<Int64Array>,
+    pub(super) groups: Vec<u32>,
 }
 
 /// Rows of state, keyed by `keys`; by nothing if there are none.

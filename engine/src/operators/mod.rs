@@ -12,12 +12,14 @@ mod changelog_normalize;
 mod deduplicate;
 mod drop_update_before;
 mod expand;
+mod first_row;
 mod group_aggregate;
 mod interval_join;
 mod interval_state;
 mod join_condition;
 mod join_rows;
 mod join_state;
+mod kept_columns;
 mod kept_groups;
 mod kept_rows;
 mod leaves;
@@ -92,6 +94,7 @@ use crate::message::ChangeBatch;
 use crate::state::{MemoryBudget, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use crate::time::Watermark;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Receives what an operator emits. In a chain this is the next operator.
 pub trait Collector {
@@ -140,6 +143,8 @@ pub struct OpenContext {
     pub name: String,
     /// Whether checkpoints are taken, so that changes are worth tracking.
     pub checkpointing: bool,
+    /// See [`StoreContext::oversized_key`].
+    pub oversized_key: Arc<AtomicU64>,
 }
 
 impl OpenContext {
@@ -151,6 +156,7 @@ impl OpenContext {
             memory: self.memory.clone(),
             ttl_ms: self.state_ttl_ms,
             tracks: self.checkpointing,
+            oversized_key: self.oversized_key.clone(),
         }
     }
 }
@@ -167,6 +173,7 @@ impl OpenContext {
             state_ttl_ms: 0,
             name: "test-0".into(),
             checkpointing: true,
+            oversized_key: Arc::default(),
         }
     }
 }

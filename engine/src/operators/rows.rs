@@ -89,6 +89,26 @@ pub(super) fn milliseconds(
     Ok(column.as_primitive::<TimestampMillisecondType>().reinterpret_cast::<Int64Type>())
 }
 
+/// Gives `batch` to `each`, in parts of at most `most` rows. A part holds no memory of the others.
+pub(super) fn parts(
+    batch: &ChangeBatch,
+    most: usize,
+    mut each: impl FnMut(&ChangeBatch) -> Result<()>,
+) -> Result<()> {
+    let rows = batch.num_rows();
+    if rows == 0 {
+        return Ok(());
+    }
+    if rows <= most {
+        return each(batch);
+    }
+    for first in (0..rows).step_by(most) {
+        let part = first as u32..(first + most).min(rows) as u32;
+        each(&batch.take(&part.collect::<Vec<_>>().into())?)?;
+    }
+    Ok(())
+}
+
 /// Refuses changes in an operator that takes only inserts.
 pub(super) fn inserts_only(batch: &ChangeBatch, operator: &str) -> Result<()> {
     match batch.kinds() {

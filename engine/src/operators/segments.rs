@@ -6,8 +6,11 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_ar
 use arrow::compute::interleave;
 use arrow::datatypes::SchemaRef;
 
-/// Rows that are not needed, beside as many as are, before batches are put together anew.
+/// Rows that are not needed, beside half as many as are, before batches are put together anew.
 const SPARSE_ROWS: usize = if cfg!(test) { 4 } else { 16 * 1024 };
+/// The share of a batch's rows that are needed below which it is then put together anew; and where memory is short.
+const NEEDED: f64 = 2.0 / 3.0;
+const NEEDED_WHERE_SHORT: f64 = 7.0 / 8.0;
 
 /// A kept row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,25 +88,27 @@ impl Segments {
         }
     }
 
-    /// Number of rows that are needed.
-    pub(super) fn live(&self) -> usize {
-        self.live_rows
-    }
-
-    /// Whether so many rows are kept only for their batches' sake that `compact` is worth its while.
-    pub(super) fn is_sparse(&self) -> bool {
-        self.held_rows > SPARSE_ROWS + self.live_rows + self.live_rows / 2
-    }
-
-    /// Moves rows that are needed out of batches with few of them to new batches. `rows` are all that are needed; those
-    /// that are moved tell where they are now.
-    pub(super) fn compact<'a>(&mut self, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
+    /// Moves the rows that are needed together where many others are kept only for their batches' sake; where memory is
+    /// `short`, sooner. `rows` gives all that are needed; those that are moved tell where they are now.
+    pub(super) fn pack<'a, I: Iterator<Item = &'a mut RowRef>>(
+        &mut self,
+        short: bool,
+        rows: impl FnOnce() -> I,
+    ) -> Result<()> {
+        let gone = self.held_rows - self.live_rows;
+        let (wanted, needed) = match short {
+            false => (SPARSE_ROWS + self.live_rows / 2, NEEDED),
+            true => (self.held_rows / 4, NEEDED_WHERE_SHORT),
+        };
+        if gone <= wanted {
+            return Ok(());
+        }
         let is_sparse = |(batch, live): (&Option<RecordBatch>, &u32)| {
-            batch.as_ref().is_some_and(|b| *live as usize * 3 < b.num_rows() * 2)
+            batch.as_ref().is_some_and(|b| f64::from(*live) < b.num_rows() as f64 * needed)
         };
         let sparse: Vec<bool> = self.batches.iter().zip(&self.live).map(is_sparse).collect();
         let mut rows: Vec<&mut RowRef> =
-            rows.filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
+            rows().filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
         // Batch by batch, so that the first are gone before the last are moved.
         rows.sort_unstable_by_key(|row| (row.segment, row.row));
         for part in rows.chunks_mut(MAX_BATCH_ROWS) {

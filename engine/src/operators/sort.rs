@@ -1,6 +1,6 @@
 //! Sorting: by event time as the watermark comes, or all rows at the end of input.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_rows::{self, ROWS, key_rows};
 use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
 use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
 use super::sorted_runs::{SavedRows, Sorted, SortedRuns};
@@ -16,7 +16,6 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-const ROWS: &str = "rows";
 const SEQUENCE: &str = "$sequence";
 const PROGRESS: &str = "progress";
 
@@ -47,7 +46,6 @@ pub struct Sort {
     bytes: usize,
     /// Batch mode, over rows that may be taken back: how often each must not come out.
     taken_back: HashMap<RowBytes, u64>,
-    kept: KeptRows,
 }
 
 impl Sort {
@@ -75,7 +73,6 @@ impl Sort {
             null_time_rows: 0,
             bytes: 0,
             taken_back: HashMap::new(),
-            kept: KeptRows::default(),
             node: node.clone(),
             input,
             output,
@@ -166,7 +163,7 @@ impl Sort {
         let sequences = (0..keys.len()).map(|row| sequence(keys.value(row)));
         columns.push(Arc::new(Int64Array::from_iter_values(sequences)));
         let records = kept_rows::records(&schema, &columns, rows.len())?;
-        out.rows(self.kept.state_rows(ROWS, records, &[])?);
+        out.rows(key_rows(ROWS, records, &[], 1)?);
         Ok(())
     }
 
@@ -205,7 +202,6 @@ impl Sort {
 
 impl Operator for Sort {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.kept.open(context);
         self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }

@@ -185,9 +185,18 @@ impl Harness {
         inputs: &[SchemaRef],
         keys: &[&[usize]],
     ) -> Self {
-        let mut harness = Self::new(make(), inputs);
+        Self::restoring_boxed(Box::new(move || Box::new(make())), inputs, keys)
+    }
+
+    /// As `restoring`.
+    pub(super) fn restoring_boxed(
+        make: Box<dyn Fn() -> Box<dyn Operator>>,
+        inputs: &[SchemaRef],
+        keys: &[&[usize]],
+    ) -> Self {
+        let mut harness = Self::boxed(make(), inputs);
         harness.open(&OpenContext::for_tests());
-        harness.shadows = Some(Shadows::new(Box::new(move || Box::new(make())), keys));
+        harness.shadows = Some(Shadows::new(make, keys));
         harness
     }
 
@@ -234,6 +243,21 @@ impl Harness {
     pub(super) fn rows_of(&mut self, input: usize, text: &str) -> &mut Self {
         let batch = rows(&self.inputs[input], text);
         self.batch(input, batch)
+    }
+
+    /// Those rows of the first input that go to task `task` of `parallelism`, by `keys`.
+    pub(super) fn rows_of_task(
+        &mut self,
+        text: &str,
+        keys: &[usize],
+        task: usize,
+        parallelism: usize,
+    ) -> &mut Self {
+        let batch = rows(&self.inputs[0], text);
+        match shadows::part(keys, &batch, task, parallelism) {
+            Some(batch) => self.batch(0, batch),
+            None => self,
+        }
     }
 
     pub(super) fn batch(&mut self, input: usize, batch: ChangeBatch) -> &mut Self {

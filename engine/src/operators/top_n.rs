@@ -9,12 +9,9 @@ use crate::plan::{RankEnd, TopNNode, TopNStrategy};
 use crate::state::{SnapshotProgress, StateReader, StateWriter};
 use arrow::datatypes::SchemaRef;
 
-/// Name of the state table: a kept row, then `SEQUENCE` and `END`.
-pub(super) const ROWS: &str = "rows";
-/// Rows that are equal in the order rank by it.
-pub(super) const SEQUENCE: &str = "$sequence";
-/// The last rank, where a row has told it.
-pub(super) const END: &str = "$end";
+/// Numbers beside a row of the state table. Rows that are equal in the order rank by the first; the second is the last
+/// rank, where a row has told it.
+pub(super) const NUMBERS: [&str; 2] = ["$sequence", "$end"];
 /// Most ranks of a partition that are kept as a list.
 const MAX_LIST: u64 = 1000;
 
@@ -53,6 +50,10 @@ impl Operator for TopN {
         self.0.snapshot(checkpoint_id, out)
     }
 
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.0.continue_snapshot(out)
+    }
+
     fn process(
         &mut self,
         input: usize,
@@ -61,14 +62,6 @@ impl Operator for TopN {
         out: &mut dyn Collector,
     ) -> Result<()> {
         self.0.process(input, batch, context, out)
-    }
-
-    fn next_timer_ms(&self) -> Option<i64> {
-        self.0.next_timer_ms()
-    }
-
-    fn on_timer(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
-        self.0.on_timer(context, out)
     }
 
     fn finish(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {

@@ -1,47 +1,43 @@
 //! Top-N over inserts: the best rows of each partition so far as a list, the rows themselves as columns.
 
-use super::kept_rows::{self, KeptRows};
-use super::row_codec::SortCodec;
-use super::rows::{MAX_BATCH_ROWS, batch, inserts_only};
-use super::segments::{RowRef, Segments};
-use super::top_n::{END, ROWS, SEQUENCE};
+use super::kept_columns::{KeptColumns, RowIndex};
+use super::kept_rows::{KeptTable, ROWS};
+use super::row_codec::{SortCodec, SortKeys};
+use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, parts};
+use super::segments::RowRef;
+use super::top_n::NUMBERS;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::TopNNode;
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// Bytes of a sort key that need no place of their own.
 const INLINE_BYTES: usize = 24;
+/// Bytes of one that does, about.
+const LONG_BYTES: usize = 48;
 
 /// See `TopN`. Rows come only, and the last rank is the same for all partitions.
 pub(super) struct ListTopN {
-    partition: Vec<usize>,
     start: u64,
     end: u64,
     rank_number: bool,
     update_before: bool,
-    input: SchemaRef,
     output: SchemaRef,
-    sort: SortCodec,
-    /// Whether sort keys are of fixed width and short.
-    inline: bool,
-    table: KeyTable,
-    partitions: Vec<Partition>,
+    store: GroupStore<KeptColumns<Lists>>,
     groups: Vec<u32>,
-    rows: Segments,
     changes: Changes,
-    kept: KeptRows,
 }
 
-#[derive(Default)]
-struct Partition {
-    /// In order; equal ones as they came.
-    ranked: Vec<Ranked>,
-    touched_ms: i64,
+/// The rows of each partition, in order; equal ones as they came.
+struct Lists {
+    ranked: Vec<Vec<Ranked>>,
+    sort: Arc<SortCodec>,
+    /// Whether sort keys are of fixed width and short.
+    inline: bool,
 }
 
 struct Ranked {
@@ -72,6 +68,52 @@ impl SortKey {
     }
 }
 
+impl RowIndex for Lists {
+    const MANY: bool = true;
+    type Beside = SortKeys;
+
+    fn fresh(&self) -> Self {
+        Self { ranked: Vec::new(), sort: Arc::clone(&self.sort), inline: self.inline }
+    }
+
+    fn resize(&mut self, groups: usize) {
+        self.ranked.resize_with(groups, Vec::new);
+    }
+
+    fn beside(&self, records: &RecordBatch) -> Result<SortKeys> {
+        self.sort.encode(records)
+    }
+
+    fn put(&mut self, group: u32, row: RowRef, beside: &SortKeys, at: usize) -> Option<RowRef> {
+        let key = SortKey::new(beside.get(at), self.inline);
+        let ranked = &mut self.ranked[group as usize];
+        let at = ranked.partition_point(|r| r.key <= key);
+        ranked.insert(at, Ranked { key, row });
+        None
+    }
+
+    fn rows(&self, group: u32) -> impl Iterator<Item = RowRef> {
+        self.ranked[group as usize].iter().map(|r| r.row)
+    }
+
+    fn rows_mut(&mut self) -> impl Iterator<Item = &mut RowRef> {
+        self.ranked.iter_mut().flatten().map(|r| &mut r.row)
+    }
+
+    fn clear(&mut self, group: u32) -> impl Iterator<Item = RowRef> + use<> {
+        std::mem::take(&mut self.ranked[group as usize]).into_iter().map(|r| r.row)
+    }
+
+    fn size(&self, rows: usize) -> usize {
+        let long = if self.inline { 0 } else { LONG_BYTES };
+        self.ranked.len() * self.group_size() + rows * (size_of::<Ranked>() + long)
+    }
+
+    fn group_size(&self) -> usize {
+        size_of::<Vec<Ranked>>()
+    }
+}
+
 /// What is about to be told.
 #[derive(Default)]
 struct Changes {
@@ -91,35 +133,26 @@ impl ListTopN {
         output: SchemaRef,
         update_before: bool,
     ) -> Result<Self> {
-        let types: Vec<DataType> =
-            node.partition.iter().map(|c| input.field(*c).data_type().clone()).collect();
         // In arrow's row format a number takes a byte more than it has.
         let widths = node.order.iter().map(|o| input.field(o.column).data_type().primitive_width());
         let width = widths.map(|w| w.map(|w| w + 1)).sum::<Option<usize>>();
+        let index = Lists {
+            ranked: Vec::new(),
+            sort: Arc::new(SortCodec::new(&node.order, &input)?),
+            inline: width.is_some_and(|w| w <= INLINE_BYTES),
+        };
+        let table = KeptTable::new(&input, &node.partition, &NUMBERS);
+        let types = table.key_types();
         Ok(Self {
-            partition: node.partition.clone(),
             start: node.start,
             end,
             rank_number: node.rank_number,
             update_before,
-            sort: SortCodec::new(&node.order, &input)?,
-            inline: width.is_some_and(|w| w <= INLINE_BYTES),
-            table: KeyTable::new(&types)?,
-            partitions: Vec::new(),
-            groups: Vec::new(),
-            rows: Segments::new(input.clone()),
-            changes: Changes::default(),
-            kept: KeptRows::default(),
-            input,
             output,
+            store: GroupStore::new(ROWS, &types, KeptColumns::new(&input, table, index))?,
+            groups: Vec::new(),
+            changes: Changes::default(),
         })
-    }
-
-    fn intern(&mut self, records: &RecordBatch) -> Result<()> {
-        let columns: Vec<ArrayRef> = self.partition.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        self.table.intern(&columns, records.num_rows(), &mut self.groups)?;
-        self.partitions.resize_with(self.table.slots(), Partition::default);
-        Ok(())
     }
 
     fn tell(&mut self, kind: RowKind, row: RowRef, rank: u64) {
@@ -139,7 +172,7 @@ impl ListTopN {
 
     /// Puts a row at `at` of the list of `group`, and tells what that changes.
     fn insert(&mut self, group: u32, at: usize, key: SortKey, row: RowRef) {
-        let mut ranked = std::mem::take(&mut self.partitions[group as usize].ranked);
+        let mut ranked = std::mem::take(self.ranked(group));
         let full = ranked.len() as u64 >= self.end;
         if self.end == 1 && self.start == 1 {
             match ranked.first() {
@@ -169,7 +202,11 @@ impl ListTopN {
             self.changes.gone.push(last.row);
         }
         ranked.insert(at, Ranked { key, row });
-        self.partitions[group as usize].ranked = ranked;
+        *self.ranked(group) = ranked;
+    }
+
+    fn ranked(&mut self, group: u32) -> &mut Vec<Ranked> {
+        &mut self.store.payload_mut().index.ranked[group as usize]
     }
 
     /// Passes on what was told.
@@ -180,34 +217,53 @@ impl ListTopN {
         }
         let rows = std::mem::take(&mut self.changes.rows);
         let ranks = std::mem::take(&mut self.changes.ranks);
-        let all: Vec<usize> = (0..self.input.fields().len()).collect();
-        let mut columns = self.rows.take(&rows, &all)?;
+        let mut columns = self.store.payload().take(&rows)?;
         if self.rank_number {
             columns.push(Arc::new(Int64Array::from(ranks)));
         }
         out.emit(ChangeBatch::new(batch(&self.output, columns, kinds.len())?, kinds))
     }
+}
 
-    /// Forgets the rows of partitions that are too old.
-    fn clear(&mut self, group: u32) {
-        for ranked in std::mem::take(&mut self.partitions[group as usize]).ranked {
-            self.rows.release(ranked.row);
+impl ListTopN {
+    /// Ranks rows.
+    fn add(&mut self, records: &RecordBatch, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
+        let mut groups = std::mem::take(&mut self.groups);
+        let keys = self.store.payload().table.key_columns(records);
+        self.store.enter(&keys, records.num_rows(), now_ms, &mut groups)?;
+        let kept = self.store.payload_mut();
+        let (sort, inline) = (kept.index.sort.encode(records)?, kept.index.inline);
+        let segment = kept.rows.add(records.clone());
+        for (row, group) in groups.iter().enumerate() {
+            let kept = self.store.payload_mut();
+            let ranked = &kept.index.ranked[*group as usize];
+            let key = SortKey::new(sort.get(row), inline);
+            let full = ranked.len() as u64 >= self.end;
+            // Most rows of a long stream rank too low.
+            if full && ranked.last().is_none_or(|worst| key >= worst.key) {
+                kept.rows.release(segment.row(row));
+                continue;
+            }
+            let at = ranked.partition_point(|r| r.key <= key);
+            self.insert(*group, at, key, segment.row(row));
+            self.store.change(*group, now_ms);
+            if self.changes.kinds.len() >= MAX_BATCH_ROWS {
+                self.flush(out)?;
+            }
         }
-    }
-
-    /// Moves the kept rows together where batches are kept for a few of their rows.
-    fn compact(&mut self) -> Result<()> {
-        if !self.rows.is_sparse() {
-            return Ok(());
-        }
-        let ranked = self.partitions.iter_mut().flat_map(|p| &mut p.ranked);
-        self.rows.compact(ranked.map(|r| &mut r.row))
+        self.groups = groups;
+        self.flush(out)?;
+        let kept = self.store.payload_mut();
+        std::mem::take(&mut self.changes.gone).into_iter().for_each(|row| kept.rows.release(row));
+        kept.pack()?;
+        self.store.settle(now_ms)
     }
 }
 
 impl Operator for ListTopN {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.kept.open(context);
+        self.store.payload_mut().table.open(context);
+        self.store.open(context.store());
         Ok(())
     }
 
@@ -219,104 +275,31 @@ impl Operator for ListTopN {
         out: &mut dyn Collector,
     ) -> Result<()> {
         inserts_only(&input, "A Top-N that was planned for inserts")?;
-        let records = input.records();
-        if records.num_rows() == 0 {
-            return Ok(());
-        }
-        self.intern(records)?;
-        let sort = self.sort.encode(records)?;
-        let segment = self.rows.add(records.clone());
-        let groups = std::mem::take(&mut self.groups);
-        for (row, group) in groups.iter().enumerate() {
-            if self.kept.expired(self.partitions[*group as usize].touched_ms, context.now_ms) {
-                let gone = std::mem::take(&mut self.partitions[*group as usize]).ranked;
-                self.changes.gone.extend(gone.into_iter().map(|r| r.row));
-            }
-            let partition = &mut self.partitions[*group as usize];
-            let key = SortKey::new(sort.get(row), self.inline);
-            let full = partition.ranked.len() as u64 >= self.end;
-            // Most rows of a long stream rank too low.
-            if full && partition.ranked.last().is_none_or(|worst| key >= worst.key) {
-                self.rows.release(segment.row(row));
-                continue;
-            }
-            partition.touched_ms = context.now_ms;
-            let at = partition.ranked.partition_point(|r| r.key <= key);
-            self.insert(*group, at, key, segment.row(row));
-            if self.changes.kinds.len() >= MAX_BATCH_ROWS {
-                self.flush(out)?;
-            }
-        }
-        self.groups = groups;
-        self.flush(out)?;
-        for row in std::mem::take(&mut self.changes.gone) {
-            self.rows.release(row);
-        }
-        self.compact()
-    }
-
-    fn next_timer_ms(&self) -> Option<i64> {
-        self.kept.next_sweep_ms()
-    }
-
-    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
-        if self.kept.sweep_is_due(context.now_ms) {
-            let expired =
-                |g: &u32| self.kept.expired(self.partitions[*g as usize].touched_ms, context.now_ms);
-            let old: Vec<u32> = self.table.groups().filter(expired).collect();
-            old.iter().for_each(|group| self.clear(*group));
-            self.table.remove(old);
-        }
-        Ok(())
+        let most = self.store.rows_at_once();
+        parts(&input, most, |part| self.add(part.records(), context.now_ms, out))
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let width = self.input.fields().len();
-        let mut found: Vec<(u32, SortKey, i64, RowRef)> = Vec::new();
+        let table = self.store.payload().table.clone();
         while let Some(part) = state.next_rows()? {
-            let columns = kept_rows::columns(&part, ROWS, width + 2)?;
-            let records = kept_rows::records(&self.input, &columns[..width], part.rows.num_rows())?;
-            let sequences = columns[width].as_primitive::<Int64Type>();
-            self.intern(&records)?;
-            let sort = self.sort.encode(&records)?;
-            let segment = self.rows.add(records);
-            for (row, group) in self.groups.iter().enumerate() {
-                let key = SortKey::new(sort.get(row), self.inline);
-                found.push((*group, key, sequences.value(row), segment.row(row)));
+            // Rows of a partition come in order.
+            if let Some(back) = table.put_back(&mut self.store, &part)? {
+                self.store.payload_mut().put_back(back.records, back.groups.into_iter())?;
+                self.store.settle_put_back(&[])?;
             }
-        }
-        found.sort_by(|a, b| (a.0, &a.1, a.2).cmp(&(b.0, &b.1, b.2)));
-        for (group, key, _, row) in found {
-            let partition = &mut self.partitions[group as usize];
-            partition.touched_ms = self.kept.opened_ms();
-            partition.ranked.push(Ranked { key, row });
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE, END]);
-        let all: Vec<usize> = (0..self.input.fields().len()).collect();
-        let places = |group: u32| {
-            let ranked = &self.partitions[group as usize].ranked;
-            ranked.iter().enumerate().map(|(place, ranked)| (ranked.row, place as i64))
-        };
-        let rows: Vec<(RowRef, i64)> = self.table.groups().flat_map(places).collect();
-        for part in rows.chunks(MAX_BATCH_ROWS) {
-            let refs: Vec<RowRef> = part.iter().map(|(row, _)| *row).collect();
-            let mut columns = self.rows.take(&refs, &all)?;
-            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, place)| *place))));
-            columns.push(Arc::new(Int64Array::new_null(part.len())));
-            let records = kept_rows::records(&schema, &columns, part.len())?;
-            out.rows(self.kept.state_rows(ROWS, records, &self.partition)?);
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn status(&self) -> OperatorStatus {
-        let ranked = self.rows.live() * size_of::<Ranked>();
-        let bytes = self.rows.size() + ranked + self.table.size();
-        OperatorStatus { state_bytes: bytes as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

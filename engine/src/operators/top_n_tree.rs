@@ -1,40 +1,37 @@
 //! Top-N over changes, and of many ranks: the rows of each partition in trees.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_groups::{Bytes, KeptGroup, KeptGroups, put_bytes, put_number};
+use super::kept_rows::{KeptTable, ROWS};
 use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
-use super::rows::MAX_BATCH_ROWS;
-use super::top_n::{END, ROWS, SEQUENCE};
+use super::rows::{MAX_BATCH_ROWS, inserts_only, parts};
+use super::top_n::NUMBERS;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{RankEnd, TopNNode, TopNStrategy};
-use crate::state::{KeyTable, SnapshotProgress, StateReader, StateWriter};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::row::Rows;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// See `TopN`.
 pub(super) struct TreeTopN {
-    partition: Vec<usize>,
     start: u64,
     end: RankEnd,
     rank_number: bool,
     strategy: TopNStrategy,
     update_before: bool,
-    input: SchemaRef,
     output: SchemaRef,
     rows: RowCodec,
     sort: SortCodec,
     keys: Option<RowCodec>,
-    table: KeyTable,
-    partitions: Vec<Partition>,
+    store: GroupStore<KeptGroups<Partition>>,
     groups: Vec<u32>,
     sequence: u64,
-    bytes: usize,
     changes: RowChanges,
-    kept: KeptRows,
 }
 
 /// Rows of a partition by sort key and sequence.
@@ -45,7 +42,6 @@ struct Partition {
     places: HashMap<Box<[u8]>, Box<[u8]>>,
     /// Last rank, once a row has told it.
     end: Option<u64>,
-    touched_ms: i64,
 }
 
 /// The sort key with a sequence number behind it.
@@ -72,8 +68,7 @@ impl TreeTopN {
         output: SchemaRef,
         update_before: bool,
     ) -> Result<Self> {
-        let types: Vec<DataType> =
-            node.partition.iter().map(|c| input.field(*c).data_type().clone()).collect();
+        let table = KeptTable::new(&input, &node.partition, &NUMBERS);
         let keys = match &node.strategy {
             TopNStrategy::UpdateFast { keys } => {
                 Some(RowCodec::new(keys.iter().map(|k| input.field(*k).data_type().clone()))?)
@@ -81,7 +76,6 @@ impl TreeTopN {
             _ => None,
         };
         Ok(Self {
-            partition: node.partition.clone(),
             start: node.start,
             end: node.end,
             rank_number: node.rank_number,
@@ -90,14 +84,10 @@ impl TreeTopN {
             rows: RowCodec::of_schema(&input)?,
             sort: SortCodec::new(&node.order, &input)?,
             keys,
-            table: KeyTable::new(&types)?,
-            partitions: Vec::new(),
+            store: GroupStore::new(ROWS, &table.key_types(), KeptGroups::new(&input, table)?)?,
             groups: Vec::new(),
             sequence: 0,
-            bytes: 0,
             changes: RowChanges::default(),
-            kept: KeptRows::default(),
-            input,
             output,
         })
     }
@@ -106,8 +96,16 @@ impl TreeTopN {
         self.start == 1 && self.end == RankEnd::Constant(1) && self.strategy != TopNStrategy::Retract
     }
 
-    fn partition_columns(&self, records: &RecordBatch) -> Vec<ArrayRef> {
-        self.partition.iter().map(|c| Arc::clone(records.column(*c))).collect()
+    /// The keys of rows that take each other's place.
+    fn row_keys(&self, records: &RecordBatch) -> Result<Option<Rows>> {
+        let (Some(codec), TopNStrategy::UpdateFast { keys }) = (&self.keys, &self.strategy) else {
+            return Ok(None);
+        };
+        if self.is_first_only() {
+            return Ok(None);
+        }
+        let columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+        codec.encode(&columns).map(Some)
     }
 
     fn ends(&self, records: &RecordBatch) -> Result<Option<ArrayRef>> {
@@ -148,6 +146,44 @@ impl Teller<'_> {
     }
 }
 
+impl KeptGroup for Partition {
+    const MANY: bool = true;
+
+    fn size(&self) -> usize {
+        let rows: usize = self.rows.iter().map(|(key, row)| Self::size_of(key, row)).sum();
+        rows + self.places.iter().map(|(key, place)| Self::size_of_place(key, place)).sum::<usize>()
+    }
+
+    fn write(&self, into: &mut Vec<u8>) {
+        put_number(into, self.end.map_or(-1, |end| end as i64));
+        put_number(into, self.rows.len() as i64);
+        for (place, row) in &self.rows {
+            put_bytes(into, place);
+            put_bytes(into, row);
+        }
+        for (key, place) in &self.places {
+            put_bytes(into, key);
+            put_bytes(into, place);
+        }
+    }
+
+    fn read(from: &mut Bytes<'_>) -> Option<Self> {
+        let mut read = Self { end: u64::try_from(from.number()?).ok(), ..Self::default() };
+        for _ in 0..from.number()? {
+            read.rows.insert(from.bytes()?.into(), Arc::from(from.bytes()?));
+        }
+        while !from.0.is_empty() {
+            read.places.insert(from.bytes()?.into(), from.bytes()?.into());
+        }
+        Some(read)
+    }
+
+    fn rows<'a>(&'a self, found: &mut dyn FnMut(&'a [u8], [Option<i64>; NUMBERS.len()])) {
+        let end = self.end.map(|end| end as i64);
+        self.rows.iter().for_each(|(place, row)| found(row, [Some(sequence_of(place) as i64), end]));
+    }
+}
+
 impl Partition {
     /// Number of rows before `key`, counted no further than `most`.
     fn rank_before(&self, key: &[u8], most: u64) -> u64 {
@@ -157,6 +193,10 @@ impl Partition {
     fn size_of(key: &[u8], row: &[u8]) -> usize {
         // The map's node and the counters of the row's bytes.
         key.len() + row.len() + 64
+    }
+
+    fn size_of_place(row_key: &[u8], place: &[u8]) -> usize {
+        row_key.len() + place.len() + 64
     }
 
     /// A new row of an input of inserts, or a row with a new key.
@@ -177,7 +217,13 @@ impl Partition {
             && let Some((gone, last)) = self.rows.pop_last()
         {
             grown -= Self::size_of(&gone, &last) as isize;
-            self.places.retain(|_, place| *place != gone);
+            self.places.retain(|row_key, place| {
+                let stays = *place != gone;
+                if !stays {
+                    grown -= Self::size_of_place(row_key, place) as isize;
+                }
+                stays
+            });
             if !numbered {
                 if last == *row {
                     return grown;
@@ -226,7 +272,9 @@ impl Partition {
         let new = if same_rank { old.clone() } else { new };
         let old_rank = self.rank_before(&old, teller.end) + 1;
         let Some(before) = self.rows.remove(&old) else { return 0 };
-        let grown = row.len() as isize - before.len() as isize;
+        // The place is kept twice.
+        let longer = new.len() as isize - old.len() as isize;
+        let grown = row.len() as isize - before.len() as isize + 2 * longer;
         if !numbered {
             teller.update(&before, row, teller.end);
         } else {
@@ -307,49 +355,23 @@ impl Partition {
     }
 }
 
-impl Operator for TreeTopN {
-    fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.kept.open(context);
-        Ok(())
-    }
-
-    fn process(
-        &mut self,
-        _: usize,
-        batch: ChangeBatch,
-        context: &OperatorContext,
-        out: &mut dyn Collector,
-    ) -> Result<()> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(());
-        }
-        if self.strategy == TopNStrategy::AppendFast {
-            super::rows::inserts_only(&batch, "A Top-N that was planned for inserts")?;
-        }
+impl TreeTopN {
+    /// Takes changes in, and tells what they change.
+    fn add(&mut self, batch: &ChangeBatch, now_ms: i64, out: &mut dyn Collector) -> Result<()> {
         let records = batch.records();
-        let columns = self.partition_columns(records);
         let mut groups = std::mem::take(&mut self.groups);
-        self.table.intern(&columns, rows, &mut groups)?;
-        self.partitions.resize_with(self.table.slots(), Partition::default);
+        let keys = self.store.payload().table.key_columns(records);
+        self.store.enter(&keys, batch.num_rows(), now_ms, &mut groups)?;
         let sort = self.sort.encode(records)?;
         let encoded = self.rows.encode(records.columns())?;
         let ends = self.ends(records)?;
-        let row_keys = match (&self.keys, &self.strategy) {
-            (Some(codec), TopNStrategy::UpdateFast { keys }) => {
-                let columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
-                Some(codec.encode(&columns)?)
-            }
-            _ => None,
-        };
+        let row_keys = self.row_keys(records)?;
         let first_only = self.is_first_only();
         let numbered = self.rank_number || self.start > 1;
         let mut emptied = Vec::new();
         for (row, group) in groups.iter().enumerate() {
-            let partition = &mut self.partitions[*group as usize];
-            if self.kept.expired(partition.touched_ms, context.now_ms) {
-                *partition = Partition::default();
-            }
+            let all = self.store.payload_mut();
+            let partition = &mut all.groups[*group as usize];
             let end = match (self.end, partition.end) {
                 (RankEnd::Constant(end), _) => end,
                 (_, Some(end)) => end,
@@ -378,7 +400,6 @@ impl Operator for TreeTopN {
                 end,
                 update_before: self.update_before,
             };
-            partition.touched_ms = context.now_ms;
             let grown = if first_only {
                 match partition.rows.pop_first() {
                     None => {
@@ -389,7 +410,8 @@ impl Operator for TreeTopN {
                     }
                     Some((best, old)) if sort_of(&key) < sort_of(&best) => {
                         teller.update(&old, &bytes, 1);
-                        let grown = bytes.len() as isize - old.len() as isize;
+                        let grown = Partition::size_of(&key, &bytes) as isize
+                            - Partition::size_of(&best, &old) as isize;
                         partition.rows.insert(key, bytes);
                         grown
                     }
@@ -416,8 +438,9 @@ impl Operator for TreeTopN {
                             Some(old) => partition.replace(row_key, old, key, &bytes, numbered, teller),
                             None => {
                                 let place = key.clone();
-                                let grown = partition.add_kept(key, &bytes, numbered, teller);
+                                let mut grown = partition.add_kept(key, &bytes, numbered, teller);
                                 if partition.rows.contains_key(&place) {
+                                    grown += Partition::size_of_place(row_key, &place) as isize;
                                     partition.places.insert(row_key.into(), place);
                                 }
                                 grown
@@ -427,103 +450,81 @@ impl Operator for TreeTopN {
                     None => partition.add_kept(key, &bytes, numbered, teller),
                 }
             };
-            self.bytes = self.bytes.saturating_add_signed(grown);
+            all.grew(grown);
+            self.store.change(*group, now_ms);
             if self.changes.kinds.len() >= MAX_BATCH_ROWS {
                 self.flush(out)?;
             }
         }
-        emptied.retain(|g| self.partitions[*g as usize].rows.is_empty());
-        for group in &emptied {
-            self.partitions[*group as usize] = Partition::default();
-        }
-        self.table.remove(emptied);
+        let kept = &self.store.payload().groups;
+        emptied.retain(|g| kept[*g as usize].rows.is_empty());
+        self.store.remove(emptied)?;
         self.groups = groups;
-        self.flush(out)
+        self.flush(out)?;
+        self.store.settle(now_ms)
     }
+}
 
-    fn next_timer_ms(&self) -> Option<i64> {
-        self.kept.next_sweep_ms()
-    }
-
-    fn on_timer(&mut self, context: &OperatorContext, _: &mut dyn Collector) -> Result<()> {
-        if self.kept.sweep_is_due(context.now_ms) {
-            let old: Vec<u32> = self
-                .table
-                .groups()
-                .filter(|g| self.kept.expired(self.partitions[*g as usize].touched_ms, context.now_ms))
-                .collect();
-            for group in &old {
-                let gone = std::mem::take(&mut self.partitions[*group as usize]);
-                let size: usize = gone.rows.iter().map(|(k, r)| Partition::size_of(k, r)).sum();
-                self.bytes = self.bytes.saturating_sub(size);
-            }
-            self.table.remove(old);
-        }
+impl Operator for TreeTopN {
+    fn open(&mut self, context: &OpenContext) -> Result<()> {
+        self.store.payload_mut().table.open(context);
+        self.store.open(context.store());
         Ok(())
     }
 
+    fn process(
+        &mut self,
+        _: usize,
+        input: ChangeBatch,
+        context: &OperatorContext,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if self.strategy == TopNStrategy::AppendFast {
+            inserts_only(&input, "A Top-N that was planned for inserts")?;
+        }
+        let most = self.store.rows_at_once();
+        parts(&input, most, |part| self.add(part, context.now_ms, out))
+    }
+
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let width = self.input.fields().len();
+        let table = self.store.payload().table.clone();
         while let Some(part) = state.next_rows()? {
-            let columns = kept_rows::columns(&part, ROWS, width + 2)?;
-            let records = kept_rows::records(&self.input, &columns[..width], part.rows.num_rows())?;
-            let sequences = columns[width].as_primitive::<Int64Type>();
-            let ends = columns[width + 1].as_primitive::<Int64Type>();
-            let keys = self.partition_columns(&records);
-            self.table.intern(&keys, records.num_rows(), &mut self.groups)?;
-            self.partitions.resize_with(self.table.slots(), Partition::default);
-            let sort = self.sort.encode(&records)?;
+            let Some(back) = table.put_back(&mut self.store, &part)? else { continue };
+            let records = &back.records;
+            let sort = self.sort.encode(records)?;
             let encoded = self.rows.encode(records.columns())?;
-            let row_keys = match (&self.keys, &self.strategy) {
-                (Some(codec), TopNStrategy::UpdateFast { keys }) => {
-                    let columns: Vec<ArrayRef> =
-                        keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
-                    Some(codec.encode(&columns)?)
-                }
-                _ => None,
-            };
-            for row in 0..records.num_rows() {
-                let partition = &mut self.partitions[self.groups[row] as usize];
+            let row_keys = self.row_keys(records)?;
+            let (sequences, ends) = (&back.numbers[0], &back.numbers[1]);
+            for (row, group) in back.groups.iter().enumerate() {
                 let sequence = sequences.value(row) as u64;
                 self.sequence = self.sequence.max(sequence);
                 let key = place(sort.get(row), sequence);
                 let bytes: RowBytes = Arc::from(encoded.row(row).data());
+                let all = self.store.payload_mut();
+                let partition = &mut all.groups[*group as usize];
                 if ends.is_valid(row) {
                     partition.end = Some(ends.value(row) as u64);
                 }
-                partition.touched_ms = self.kept.opened_ms();
-                self.bytes += Partition::size_of(&key, &bytes);
+                let mut grown = Partition::size_of(&key, &bytes);
                 if let Some(row_keys) = &row_keys {
-                    partition.places.insert(row_keys.row(row).data().into(), key.clone());
+                    let row_key = row_keys.row(row).data();
+                    grown += Partition::size_of_place(row_key, &key);
+                    partition.places.insert(row_key.into(), key.clone());
                 }
                 partition.rows.insert(key, bytes);
+                all.grew(grown as isize);
             }
+            self.store.settle_put_back(&[])?;
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE, END]);
-        let mut rows: Vec<(RowBytes, i64, Option<i64>)> = Vec::new();
-        let groups: Vec<u32> = self.table.groups().collect();
-        for (at, group) in groups.iter().enumerate() {
-            let partition = &self.partitions[*group as usize];
-            let end = partition.end.map(|e| e as i64);
-            rows.extend(partition.rows.iter().map(|(k, r)| (Arc::clone(r), sequence_of(k) as i64, end)));
-            if rows.len() >= MAX_BATCH_ROWS || at + 1 == groups.len() {
-                let part = std::mem::take(&mut rows);
-                if part.is_empty() {
-                    continue;
-                }
-                let mut columns = self.rows.decode(part.iter().map(|(r, ..)| r.as_ref()))?;
-                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, s, _)| *s))));
-                columns.push(Arc::new(part.iter().map(|(_, _, e)| *e).collect::<Int64Array>()));
-                let records = kept_rows::records(&schema, &columns, part.len())?;
-                out.rows(self.kept.state_rows(ROWS, records, &self.partition)?);
-            }
-        }
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
@@ -531,6 +532,6 @@ impl Operator for TreeTopN {
     }
 
     fn status(&self) -> OperatorStatus {
-        OperatorStatus { state_bytes: (self.bytes + self.table.size()) as u64, ..OperatorStatus::default() }
+        OperatorStatus { state_bytes: self.store.size() as u64, ..OperatorStatus::default() }
     }
 }

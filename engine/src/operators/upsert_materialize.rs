@@ -1,6 +1,7 @@
 //! The last row of each key of a sink, out of changes that have another key.
 
-use super::kept_groups::{Bytes, KeptGroup, KeptGroups, KeptTable, NUMBERS, key_types, put_back, put_bytes};
+use super::kept_groups::{Bytes, KeptGroup, KeptGroups, NUMBERS, put_bytes};
+use super::kept_rows::{KeptTable, ROWS};
 use super::row_codec::{RowBytes, RowChanges, RowCodec};
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
@@ -79,8 +80,7 @@ impl UpsertMaterialize {
     ///
     /// Errors: a column of a type that cannot be kept.
     pub fn new(node: &UpsertMaterializeNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let types = key_types(&input, &node.keys);
-        let table = KeptTable::new(&input, &node.keys, &[NUMBER])?;
+        let table = KeptTable::new(&input, &node.keys, &[NUMBER]);
         let upsert_key = match node.upsert_key.is_empty() {
             true => (0..input.fields().len()).collect(),
             false => node.upsert_key.clone(),
@@ -91,7 +91,7 @@ impl UpsertMaterialize {
             upsert_key,
             rows: RowCodec::of_schema(&input)?,
             identity,
-            store: GroupStore::new(table.name, &types, KeptGroups::new(table))?,
+            store: GroupStore::new(ROWS, &table.key_types(), KeptGroups::new(&input, table)?)?,
             groups: Vec::new(),
             changes: RowChanges::default(),
             input,
@@ -107,7 +107,7 @@ impl UpsertMaterialize {
 
 impl Operator for UpsertMaterialize {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.store.payload_mut().open(context);
+        self.store.payload_mut().table.open(context);
         self.store.open(context.store());
         Ok(())
     }
@@ -169,8 +169,9 @@ impl Operator for UpsertMaterialize {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
+        let table = self.store.payload().table.clone();
         while let Some(part) = state.next_rows()? {
-            let Some(back) = put_back(&mut self.store, &part)? else { continue };
+            let Some(back) = table.put_back(&mut self.store, &part)? else { continue };
             let encoded = self.rows.encode(back.records.columns())?;
             let identities = self.identities(&back.records)?;
             for (row, group) in back.groups.iter().enumerate() {

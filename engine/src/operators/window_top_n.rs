@@ -1,6 +1,6 @@
 //! Window Top-N and window deduplication: the first rows of each window and partition, when the window ends.
 
-use super::kept_rows::{self, KeptRows};
+use super::kept_rows::{self, ROWS, key_rows};
 use super::local_time::LocalTime;
 use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
 use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
@@ -15,7 +15,6 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const ROWS: &str = "rows";
 const SEQUENCE: &str = "$sequence";
 /// Value of a checkpoint: the event time up to which windows have fired.
 const PROGRESS: &str = "progress";
@@ -36,7 +35,7 @@ pub struct WindowTopN {
     late_rows: u64,
     null_time_rows: u64,
     bytes: usize,
-    kept: KeptRows,
+    max_parallelism: usize,
     /// What is held of the memory budget: other operators make room for it.
     share: Option<Share>,
 }
@@ -64,7 +63,7 @@ impl WindowTopN {
             late_rows: 0,
             null_time_rows: 0,
             bytes: 0,
-            kept: KeptRows::default(),
+            max_parallelism: 1,
             share: None,
             node: node.clone(),
             input,
@@ -168,7 +167,7 @@ impl WindowTopN {
 
 impl Operator for WindowTopN {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.kept.open(context);
+        self.max_parallelism = context.max_parallelism;
         self.share = Some(Share::new(context.memory.clone()));
         Ok(())
     }
@@ -233,7 +232,7 @@ impl Operator for WindowTopN {
             let mut columns = self.rows.decode(part.iter().map(|(r, _)| r.as_ref()))?;
             columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, s)| *s))));
             let records = kept_rows::records(&schema, &columns, part.len())?;
-            out.rows(self.kept.state_rows(ROWS, records, &self.node.partition)?);
+            out.rows(key_rows(ROWS, records, &self.node.partition, self.max_parallelism)?);
             Ok(())
         };
         for window in self.windows.values() {

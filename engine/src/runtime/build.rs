@@ -500,7 +500,7 @@ impl Builder<'_> {
                 (self.factory)(node, &inputs).map_err(|e| e.within(&node.name))?
             }
         };
-        let metrics = OperatorMetrics::new(node.id, matches!(node.kind, NodeKind::Sink(_)));
+        let metrics = OperatorMetrics::new(node.id, &node.name, matches!(node.kind, NodeKind::Sink(_)));
         self.metrics.operators.push(metrics.clone());
         let open = OpenContext {
             task,
@@ -510,6 +510,7 @@ impl Builder<'_> {
             state_ttl_ms: self.options.state_ttl_ms,
             name: format!("{}-{task}", node.operator_id.0),
             checkpointing: self.is_checkpointing(),
+            oversized_key: metrics.oversized_key.clone(),
         };
         let is_sink = matches!(node.kind, NodeKind::Sink(_) | NodeKind::Source(_) | NodeKind::Values(_));
         let restored = self.restored.filter(|_| !is_sink).and_then(|r| r.operator(&node.operator_id));

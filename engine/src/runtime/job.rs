@@ -2,14 +2,15 @@
 
 use super::coordinator::{Checkpoints, no_checkpoints};
 use super::metrics::JobMetrics;
-use super::shutdown::Control;
+use super::shutdown::{Control, lock};
 use super::{CheckpointStats, CompletedCheckpoint};
 use crate::connector::SplitReading;
 use crate::error::{Error, Result};
 use crate::message::ChangeBatch;
+use crate::plan::NodeId;
 use crate::time::{Clock, Watermark};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// State of a job, Flink's words.
@@ -92,6 +93,35 @@ struct Run {
     metrics: Arc<JobMetrics>,
     clock: Arc<dyn Clock>,
     checkpoints: Option<Arc<Checkpoints>>,
+    noticed: Mutex<Noticed>,
+}
+
+/// What the user was told of a run, in the order in which it was found.
+#[derive(Default)]
+struct Noticed {
+    sentences: Vec<String>,
+    /// Those of them that are the checkpoints'.
+    of_checkpoints: usize,
+    /// The operators that were told of.
+    operators: Vec<NodeId>,
+}
+
+impl Run {
+    fn notices(&self) -> Vec<String> {
+        let mut noticed = lock(&self.noticed);
+        if let Some(checkpoints) = &self.checkpoints {
+            let new = checkpoints.notices().split_off(noticed.of_checkpoints);
+            noticed.of_checkpoints += new.len();
+            noticed.sentences.extend(new);
+        }
+        for (operator, sentence) in self.metrics.oversized_keys() {
+            if !noticed.operators.contains(&operator) {
+                noticed.operators.push(operator);
+                noticed.sentences.push(sentence);
+            }
+        }
+        noticed.sentences.clone()
+    }
 }
 
 /// A job that is restarted when it fails (see `jobs`).
@@ -138,7 +168,8 @@ impl JobHandle {
         clock: Arc<dyn Clock>,
         checkpoints: Option<Arc<Checkpoints>>,
     ) -> Self {
-        Self(Arc::new(Job::Run(Run { control, metrics, clock, checkpoints })))
+        let noticed = Mutex::default();
+        Self(Arc::new(Job::Run(Run { control, metrics, clock, checkpoints, noticed })))
     }
 
     /// A handle of a job that is restarted when it fails.
@@ -274,10 +305,10 @@ impl JobHandle {
     }
 
     /// What the user should know, in sentences, the oldest first: checkpoints that were passed over, failed ones,
-    /// restarts. Grows while the job runs, up to a limit.
+    /// restarts, keys with more state than the memory budget. Grows while the job runs, up to a limit.
     pub fn notices(&self) -> Vec<String> {
         match self.0.as_ref() {
-            Job::Run(run) => run.checkpoints.as_ref().map_or_else(Vec::new, |c| c.notices()),
+            Job::Run(run) => run.notices(),
             Job::Supervised(job) => job.notices(),
         }
     }

@@ -54,16 +54,25 @@ impl TaskMetrics {
 #[derive(Debug)]
 pub(super) struct OperatorMetrics {
     node: NodeId,
+    name: String,
     is_sink: bool,
+    /// Bytes of the largest key, where they alone are more than the memory budget.
+    pub(super) oversized_key: Arc<AtomicU64>,
     status: Mutex<OperatorStatus>,
     watermark: AtomicI64,
 }
 
 impl OperatorMetrics {
     /// Nothing yet.
-    pub(super) fn new(node: NodeId, is_sink: bool) -> Arc<Self> {
-        let watermark = AtomicI64::new(Watermark::MIN.0);
-        Arc::new(Self { node, is_sink, status: Mutex::default(), watermark })
+    pub(super) fn new(node: NodeId, name: &str, is_sink: bool) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            name: name.to_string(),
+            is_sink,
+            oversized_key: Arc::default(),
+            status: Mutex::default(),
+            watermark: AtomicI64::new(Watermark::MIN.0),
+        })
     }
 
     /// How it stands now.
@@ -143,6 +152,19 @@ impl SourceMetrics {
 }
 
 impl JobMetrics {
+    /// Operators with a key whose state alone is more than the memory budget, and a sentence about each.
+    pub(super) fn oversized_keys(&self) -> Vec<(NodeId, String)> {
+        let total = self.memory.as_ref().map_or(0, |memory| memory.total()) as u64;
+        let mut told: Vec<(NodeId, String)> = Vec::new();
+        for operator in &self.operators {
+            let bytes = operator.oversized_key.load(Ordering::Relaxed);
+            if bytes > 0 && told.iter().all(|(node, _)| *node != operator.node) {
+                told.push((operator.node, oversized_key(&operator.name, bytes, total)));
+            }
+        }
+        told
+    }
+
     /// All of it, for the status line.
     pub(super) fn progress(&self, clock: &dyn Clock) -> Progress {
         let now_ms = clock.now_ms();
@@ -208,6 +230,17 @@ impl JobMetrics {
         progress.silence = silence::explain(&snapshot);
         progress
     }
+}
+
+fn oversized_key(operator: &str, bytes: u64, budget: u64) -> String {
+    let mb = |bytes: u64| bytes.div_ceil(1 << 20);
+    format!(
+        "{operator} has {} MB of state for a single key, more than the memory budget of {} MB. The state of a key is in \
+         memory as a whole, so the process takes more than the budget. Raise 'taskmanager.memory.managed.size' \
+         (--memory), or use a key with more values.",
+        mb(bytes),
+        mb(budget)
+    )
 }
 
 fn split_progress(split: &SplitSnapshot) -> SplitProgress {

@@ -260,7 +260,7 @@ mod tests {
     fn rows_behind_a_barrier_wait_until_all_channels_have_it() {
         let mut plan = PlanBuilder::default();
         plan.operator("Op", vec![], 1);
-        let metrics = OperatorMetrics::new(NodeId(0), false);
+        let metrics = OperatorMetrics::new(NodeId(0), "test", false);
         let mut chain = Chain::new(Link::new(
             &plan.last(),
             Box::new(Recorder::default()),

@@ -58,6 +58,7 @@ fn store(memory: &Arc<MemoryBudget>, ttl_ms: u64) -> GroupStore<Lists> {
         memory: memory.clone(),
         ttl_ms,
         tracks: true,
+        ..StoreContext::default()
     });
     // Many parts, with batches between them.
     store.set_part_bytes(1);

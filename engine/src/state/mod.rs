@@ -11,6 +11,7 @@ mod group_store_tests;
 mod hash;
 pub mod key_group;
 mod key_table;
+mod payload;
 mod run_file;
 mod snapshot;
 mod spill;
@@ -18,7 +19,8 @@ mod spill;
 pub(crate) mod testing;
 
 pub use budget::MemoryBudget;
-pub use group_store::{GroupStore, Payload, StoreContext};
+pub use group_store::{GroupStore, StoreContext};
 pub use key_table::KeyTable;
+pub use payload::Payload;
 pub use run_file::{Piece, RunFile, Share};
 pub use snapshot::{SnapshotKind, SnapshotProgress, StateReader, StateRows, StateWriter};

@@ -170,24 +170,27 @@ impl Spill {
         Ok(hashes.iter().enumerate().map(key).collect())
     }
 
-    /// Puts groups on disk. Gives the rows that were too long for it.
+    /// Puts groups on disk. Gives the rows whose keys were too long for it or whose state is more than `most` bytes, and
+    /// the bytes of the largest group.
     pub(super) fn put(
         &mut self,
         hashes: &[u64],
         keys: &[ArrayRef],
         states: &[ArrayRef],
         headers: &[Header],
-    ) -> Result<Vec<usize>> {
+        most: u64,
+    ) -> Result<(Vec<usize>, u64)> {
         let keys = self.encode(hashes, keys)?;
         let states = self.states.convert_columns(states)?;
-        let mut refused = Vec::new();
+        let (mut refused, mut largest) = (Vec::new(), 0);
         for (row, key) in keys.into_iter().enumerate() {
-            if key.len() > MAX_KEY_BYTES {
+            let header = headers[row];
+            let state = states.row(row);
+            largest = largest.max((key.len() + HEADER_BYTES + state.data().len()) as u64);
+            if key.len() > MAX_KEY_BYTES || state.data().len() as u64 > most {
                 refused.push(row);
                 continue;
             }
-            let header = headers[row];
-            let state = states.row(row);
             let mut value = Vec::with_capacity(HEADER_BYTES + state.data().len());
             header.write(&mut value);
             value.extend_from_slice(state.data());
@@ -204,7 +207,7 @@ impl Spill {
             self.groups.insert(&key, &value);
         }
         self.written()?;
-        Ok(refused)
+        Ok((refused, largest))
     }
 
     /// Takes groups off the disk: those of `keys` that are there, with the rows of `keys` that they are.

@@ -219,7 +219,12 @@ fn whole(operator: &mut dyn Operator) -> Stored {
 }
 
 /// The rows of `batch` that go to `task`; `None` where there are none.
-fn part(keys: &[usize], batch: &ChangeBatch, task: usize, parallelism: usize) -> Option<ChangeBatch> {
+pub(super) fn part(
+    keys: &[usize],
+    batch: &ChangeBatch,
+    task: usize,
+    parallelism: usize,
+) -> Option<ChangeBatch> {
     if keys.is_empty() {
         return Some(batch.clone()).filter(|_| task == 0);
     }

@@ -4,6 +4,7 @@ mod group_aggregate;
 mod lookup_join;
 mod match_recognize;
 mod ordered;
+mod ordered_disk;
 mod regular_join;
 mod regular_join_disk;
 mod simple;

@@ -11,7 +11,7 @@ use crate::plan::{
 };
 use expect_test::expect;
 
-fn by(column: usize, descending: bool) -> SortColumn {
+pub(super) fn by(column: usize, descending: bool) -> SortColumn {
     SortColumn { column, descending, nulls_first: !descending }
 }
 
