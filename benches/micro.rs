@@ -166,6 +166,7 @@ fn opened<O: Operator>(mut operator: O) -> Result<O> {
         state_ttl_ms: 0,
         name: "bench-0".into(),
         checkpointing: false,
+        oversized_key: Arc::default(),
     })?;
     Ok(operator)
 }

@@ -243,6 +243,7 @@ fn operator() -> Result<GroupAggregate> {
         state_ttl_ms: 0,
         name: "bench-0".into(),
         checkpointing: true,
+        oversized_key: Arc::default(),
     })?;
     Ok(operator)
 }

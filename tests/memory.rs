@@ -142,6 +142,20 @@ fn a_deduplication_over_ten_times_the_budget() {
 }
 
 #[test]
+fn a_window_top_n_over_ten_times_the_budget() {
+    // All keys twice in one window, of which one row is kept.
+    let told = run(
+        2 * KEYS,
+        STREAM,
+        "SELECT COUNT(*), SUM(id), SUM(CHAR_LENGTH(m)) FROM (SELECT *, ROW_NUMBER() OVER \
+         (PARTITION BY window_start, window_end, k ORDER BY id DESC) AS rn FROM (SELECT id, k, window_start, window_end, \
+         LPAD(CAST(id AS STRING), 2000, 'x') AS m FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1' DAY)))) WHERE rn <= 1",
+    );
+    let sum: u64 = (KEYS..2 * KEYS).sum();
+    assert!(told.contains(&format!("{KEYS},{sum},{}", KEYS * 2000)), "{told}");
+}
+
+#[test]
 fn a_key_larger_than_the_budget_is_told_of() {
     let told = run(
         60_000,

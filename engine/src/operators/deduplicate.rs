@@ -274,7 +274,7 @@ impl OneRow {
         self.emit(records, &told, kinds, out)?;
         let kept = self.store.payload_mut();
         gone.into_iter().for_each(|row| kept.rows.release(row));
-        kept.pack()?;
+        kept.tidy()?;
         self.store.settle(now_ms)
     }
 

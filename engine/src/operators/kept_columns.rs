@@ -63,7 +63,7 @@ impl<I: RowIndex> KeptColumns<I> {
     }
 
     /// Moves the rows together where batches are kept for a few of their rows.
-    pub(super) fn pack(&mut self) -> Result<()> {
+    pub(super) fn tidy(&mut self) -> Result<()> {
         let Self { index, rows, .. } = self;
         rows.pack(false, || index.rows_mut())
     }

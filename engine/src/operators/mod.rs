@@ -34,6 +34,7 @@ mod mini_batch;
 mod over;
 mod over_batch;
 mod over_state;
+mod ranked_rows;
 mod regular_join;
 mod row_codec;
 pub(crate) mod rows;

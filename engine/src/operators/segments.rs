@@ -100,15 +100,21 @@ impl Segments {
             false => (SPARSE_ROWS + self.live_rows / 2, NEEDED),
             true => (self.held_rows / 4, NEEDED_WHERE_SHORT),
         };
-        if gone <= wanted {
-            return Ok(());
-        }
+        if gone <= wanted { Ok(()) } else { self.move_together(needed, rows()) }
+    }
+
+    /// Moves rows that are needed out of batches with few of them to new batches. `rows` as `pack` wants them.
+    pub(super) fn compact<'a>(&mut self, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
+        self.move_together(NEEDED, rows)
+    }
+
+    fn move_together<'a>(&mut self, needed: f64, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
         let is_sparse = |(batch, live): (&Option<RecordBatch>, &u32)| {
             batch.as_ref().is_some_and(|b| f64::from(*live) < b.num_rows() as f64 * needed)
         };
         let sparse: Vec<bool> = self.batches.iter().zip(&self.live).map(is_sparse).collect();
         let mut rows: Vec<&mut RowRef> =
-            rows().filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
+            rows.filter(|row| sparse.get(row.segment as usize) == Some(&true)).collect();
         // Batch by batch, so that the first are gone before the last are moved.
         rows.sort_unstable_by_key(|row| (row.segment, row.row));
         for part in rows.chunks_mut(MAX_BATCH_ROWS) {

@@ -1,8 +1,8 @@
 //! Top-N over inserts: the best rows of each partition so far as a list, the rows themselves as columns.
 
-use super::kept_columns::{KeptColumns, RowIndex};
+use super::kept_columns::KeptColumns;
 use super::kept_rows::{KeptTable, ROWS};
-use super::row_codec::{SortCodec, SortKeys};
+use super::ranked_rows::{Lists, Ranked, SortKey};
 use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, parts};
 use super::segments::RowRef;
 use super::top_n::NUMBERS;
@@ -15,11 +15,6 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
-/// Bytes of a sort key that need no place of their own.
-const INLINE_BYTES: usize = 24;
-/// Bytes of one that does, about.
-const LONG_BYTES: usize = 48;
-
 /// See `TopN`. Rows come only, and the last rank is the same for all partitions.
 pub(super) struct ListTopN {
     start: u64,
@@ -30,88 +25,6 @@ pub(super) struct ListTopN {
     store: GroupStore<KeptColumns<Lists>>,
     groups: Vec<u32>,
     changes: Changes,
-}
-
-/// The rows of each partition, in order; equal ones as they came.
-struct Lists {
-    ranked: Vec<Vec<Ranked>>,
-    sort: Arc<SortCodec>,
-    /// Whether sort keys are of fixed width and short.
-    inline: bool,
-}
-
-struct Ranked {
-    key: SortKey,
-    row: RowRef,
-}
-
-/// A sort key: bytes that compare like the rows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum SortKey {
-    /// Of a fixed width, filled up with zeros, as numbers.
-    Inline([u64; INLINE_BYTES / 8]),
-    Bytes(Box<[u8]>),
-}
-
-impl SortKey {
-    fn new(bytes: &[u8], inline: bool) -> Self {
-        if !inline {
-            return Self::Bytes(bytes.into());
-        }
-        let mut padded = [0; INLINE_BYTES];
-        let length = bytes.len().min(INLINE_BYTES);
-        padded[..length].copy_from_slice(&bytes[..length]);
-        let (words, _) = padded.as_chunks::<8>();
-        let mut key = [0; INLINE_BYTES / 8];
-        key.iter_mut().zip(words).for_each(|(k, w)| *k = u64::from_be_bytes(*w));
-        Self::Inline(key)
-    }
-}
-
-impl RowIndex for Lists {
-    const MANY: bool = true;
-    type Beside = SortKeys;
-
-    fn fresh(&self) -> Self {
-        Self { ranked: Vec::new(), sort: Arc::clone(&self.sort), inline: self.inline }
-    }
-
-    fn resize(&mut self, groups: usize) {
-        self.ranked.resize_with(groups, Vec::new);
-    }
-
-    fn beside(&self, records: &RecordBatch) -> Result<SortKeys> {
-        self.sort.encode(records)
-    }
-
-    fn put(&mut self, group: u32, row: RowRef, beside: &SortKeys, at: usize) -> Option<RowRef> {
-        let key = SortKey::new(beside.get(at), self.inline);
-        let ranked = &mut self.ranked[group as usize];
-        let at = ranked.partition_point(|r| r.key <= key);
-        ranked.insert(at, Ranked { key, row });
-        None
-    }
-
-    fn rows(&self, group: u32) -> impl Iterator<Item = RowRef> {
-        self.ranked[group as usize].iter().map(|r| r.row)
-    }
-
-    fn rows_mut(&mut self) -> impl Iterator<Item = &mut RowRef> {
-        self.ranked.iter_mut().flatten().map(|r| &mut r.row)
-    }
-
-    fn clear(&mut self, group: u32) -> impl Iterator<Item = RowRef> + use<> {
-        std::mem::take(&mut self.ranked[group as usize]).into_iter().map(|r| r.row)
-    }
-
-    fn size(&self, rows: usize) -> usize {
-        let long = if self.inline { 0 } else { LONG_BYTES };
-        self.ranked.len() * self.group_size() + rows * (size_of::<Ranked>() + long)
-    }
-
-    fn group_size(&self) -> usize {
-        size_of::<Vec<Ranked>>()
-    }
 }
 
 /// What is about to be told.
@@ -133,14 +46,7 @@ impl ListTopN {
         output: SchemaRef,
         update_before: bool,
     ) -> Result<Self> {
-        // In arrow's row format a number takes a byte more than it has.
-        let widths = node.order.iter().map(|o| input.field(o.column).data_type().primitive_width());
-        let width = widths.map(|w| w.map(|w| w + 1)).sum::<Option<usize>>();
-        let index = Lists {
-            ranked: Vec::new(),
-            sort: Arc::new(SortCodec::new(&node.order, &input)?),
-            inline: width.is_some_and(|w| w <= INLINE_BYTES),
-        };
+        let index = Lists::new(&node.order, &input)?;
         let table = KeptTable::new(&input, &node.partition, &NUMBERS);
         let types = table.key_types();
         Ok(Self {
@@ -255,7 +161,7 @@ impl ListTopN {
         self.flush(out)?;
         let kept = self.store.payload_mut();
         std::mem::take(&mut self.changes.gone).into_iter().for_each(|row| kept.rows.release(row));
-        kept.pack()?;
+        kept.tidy()?;
         self.store.settle(now_ms)
     }
 }

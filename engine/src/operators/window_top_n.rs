@@ -1,20 +1,24 @@
 //! Window Top-N and window deduplication: the first rows of each window and partition, when the window ends.
 
-use super::kept_rows::{self, ROWS, key_rows};
+use super::kept_columns::{KeptColumns, RowIndex};
+use super::kept_rows::{KeptTable, ROWS};
 use super::local_time::LocalTime;
-use super::row_codec::{RowBytes, RowChanges, RowCodec, SortCodec};
-use super::rows::{MAX_BATCH_ROWS, inserts_only, milliseconds};
+use super::ranked_rows::{Lists, Ranked, SortKey};
+use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, milliseconds, parts};
+use super::segments::RowRef;
 use super::{Collector, OpenContext, Operator, OperatorContext, OperatorStatus};
 use crate::error::Result;
-use crate::message::{ChangeBatch, RowKind};
+use crate::message::ChangeBatch;
 use crate::plan::WindowTopNNode;
-use crate::state::{KeyTable, Share, SnapshotProgress, StateReader, StateWriter};
+use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter, StoreContext};
 use crate::time::Watermark;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef};
-use std::collections::BTreeMap;
+use arrow::array::{Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Number beside a row of the state table: its place among those of its window and partition.
 const SEQUENCE: &str = "$sequence";
 /// Value of a checkpoint: the event time up to which windows have fired.
 const PROGRESS: &str = "progress";
@@ -23,27 +27,16 @@ const PROGRESS: &str = "progress";
 /// the window's end - 1 ms. Rows of windows that have fired are late: dropped and counted.
 pub struct WindowTopN {
     node: WindowTopNNode,
-    input: SchemaRef,
     output: SchemaRef,
     local: LocalTime,
-    rows: RowCodec,
-    sort: SortCodec,
-    empty: KeyTable,
-    windows: BTreeMap<i64, Window>,
-    sequence: u64,
+    /// The bounds of the window are part of the key.
+    store: GroupStore<KeptColumns<Lists>>,
+    groups: Vec<u32>,
+    /// Ends of the windows that are open.
+    windows: BTreeSet<i64>,
     progress: i64,
     late_rows: u64,
     null_time_rows: u64,
-    bytes: usize,
-    max_parallelism: usize,
-    /// What is held of the memory budget: other operators make room for it.
-    share: Option<Share>,
-}
-
-struct Window {
-    table: KeyTable,
-    /// Rows by sort key and sequence, for each partition.
-    partitions: Vec<BTreeMap<Box<[u8]>, RowBytes>>,
 }
 
 impl WindowTopN {
@@ -51,204 +44,184 @@ impl WindowTopN {
     ///
     /// Errors: a column of a type that cannot be kept or ordered.
     pub fn new(node: &WindowTopNNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        let types: Vec<_> = node.partition.iter().map(|c| input.field(*c).data_type().clone()).collect();
+        let table = KeptTable::new(&input, &node.partition, &[SEQUENCE]);
+        let (types, index) = (table.key_types(), Lists::new(&node.order, &input)?);
         Ok(Self {
             local: LocalTime::new(node.zone),
-            rows: RowCodec::of_schema(&input)?,
-            sort: SortCodec::new(&node.order, &input)?,
-            empty: KeyTable::new(&types)?,
-            windows: BTreeMap::new(),
-            sequence: 0,
+            store: GroupStore::new(ROWS, &types, KeptColumns::new(&input, table, index))?,
+            groups: Vec::new(),
+            windows: BTreeSet::new(),
             progress: i64::MIN,
             late_rows: 0,
             null_time_rows: 0,
-            bytes: 0,
-            max_parallelism: 1,
-            share: None,
             node: node.clone(),
-            input,
             output,
         })
     }
 
-    fn hold(&mut self) {
-        if let Some(share) = &mut self.share {
-            share.hold(self.bytes);
-        }
+    /// The watermark that fires the window that ends at `end`.
+    fn fires_at(&self, end: i64) -> i64 {
+        self.local.passed(end - 1)
     }
 
-    /// Takes rows in; `sequences` are theirs, or new ones are given.
-    fn add(&mut self, records: &RecordBatch, sequences: Option<&Int64Array>) -> Result<()> {
+    /// Leaves out rows of windows that have fired or have no end. Gives the ends of the others.
+    fn in_time(&mut self, records: &RecordBatch) -> Result<(RecordBatch, Int64Array)> {
         let ends = milliseconds(records.column(self.node.window_end))?;
-        let sort = self.sort.encode(records)?;
-        let encoded = self.rows.encode(records.columns())?;
-        let keys: Vec<ArrayRef> =
-            self.node.partition.iter().map(|c| Arc::clone(records.column(*c))).collect();
-        let mut by_window: Vec<(i64, Vec<u32>)> = Vec::new();
-        for row in 0..records.num_rows() {
+        let mut picks: Vec<u32> = Vec::with_capacity(ends.len());
+        let mut open = i64::MIN;
+        for row in 0..ends.len() {
+            let end = ends.value(row);
             if ends.is_null(row) {
                 self.null_time_rows += 1;
-                continue;
-            }
-            let end = ends.value(row);
-            if self.local.passed(end - 1) <= self.progress {
+            } else if end == open || self.fires_at(end) > self.progress {
+                open = end;
+                picks.push(row as u32);
+            } else {
                 self.late_rows += 1;
-                continue;
-            }
-            match by_window.iter_mut().rev().find(|(known, _)| *known == end) {
-                Some((_, rows)) => rows.push(row as u32),
-                None => by_window.push((end, vec![row as u32])),
             }
         }
-        let mut groups = Vec::new();
-        for (end, picks) in by_window {
-            let window = self
-                .windows
-                .entry(end)
-                .or_insert_with(|| Window { table: self.empty.new_like(), partitions: Vec::new() });
-            let indices = arrow::array::UInt32Array::from(picks.clone());
-            let keys = keys
-                .iter()
-                .map(|k| Ok(arrow::compute::take(k, &indices, None)?))
-                .collect::<Result<Vec<_>>>()?;
-            window.table.intern(&keys, picks.len(), &mut groups)?;
-            window.partitions.resize_with(window.table.slots(), BTreeMap::new);
-            for (row, group) in picks.into_iter().zip(&groups) {
-                let row = row as usize;
-                let top = &mut window.partitions[*group as usize];
-                let sequence = match sequences {
-                    Some(known) => known.value(row) as u64,
-                    None => self.sequence + 1,
-                };
-                self.sequence = self.sequence.max(sequence);
-                let place = if self.node.last_of_equals { u64::MAX - sequence } else { sequence };
-                let sort = sort.get(row);
-                let mut key = Vec::with_capacity(sort.len() + 8);
-                key.extend_from_slice(sort);
-                key.extend_from_slice(&place.to_be_bytes());
-                if top.len() as u64 >= self.node.end {
-                    if top.last_key_value().is_none_or(|(worst, _)| key.as_slice() >= worst.as_ref()) {
-                        continue;
-                    }
-                    if let Some((key, row)) = top.pop_last() {
-                        self.bytes = self.bytes.saturating_sub(key.len() + row.len());
-                    }
-                }
-                let bytes: RowBytes = Arc::from(encoded.row(row).data());
-                self.bytes += key.len() + bytes.len();
-                top.insert(key.into(), bytes);
+        if picks.len() == ends.len() {
+            return Ok((records.clone(), ends));
+        }
+        let records = take_record_batch(records, &UInt32Array::from(picks))?;
+        let ends = milliseconds(records.column(self.node.window_end))?;
+        Ok((records, ends))
+    }
+
+    /// Takes rows in.
+    fn add(&mut self, records: &RecordBatch, now_ms: i64) -> Result<()> {
+        let (records, ends) = self.in_time(records)?;
+        let mut groups = std::mem::take(&mut self.groups);
+        let keys = self.store.payload().table.key_columns(&records);
+        self.store.enter(&keys, records.num_rows(), now_ms, &mut groups)?;
+        let kept = self.store.payload_mut();
+        let (sort, inline) = (kept.index.sort.encode(&records)?, kept.index.inline);
+        let segment = kept.rows.add(records);
+        for (row, group) in groups.iter().enumerate() {
+            let kept = self.store.payload_mut();
+            let ranked = &mut kept.index.ranked[*group as usize];
+            let key = SortKey::new(sort.get(row), inline);
+            let full = ranked.len() as u64 >= self.node.end;
+            let last_of_equals = self.node.last_of_equals;
+            let ranks_before = |other: &Ranked| key < other.key || last_of_equals && key == other.key;
+            if full && !ranked.last().is_some_and(ranks_before) {
+                kept.rows.release(segment.row(row));
+                continue;
             }
+            let at = ranked.partition_point(|other| !ranks_before(other));
+            let is_new = ranked.is_empty();
+            if full && let Some(last) = ranked.pop() {
+                kept.rows.release(last.row);
+            }
+            ranked.insert(at, Ranked { key, row: segment.row(row) });
+            self.store.change(*group, now_ms);
+            if is_new {
+                self.open_window(*group, ends.value(row));
+            }
+        }
+        self.groups = groups;
+        self.store.payload_mut().tidy()?;
+        self.store.settle(now_ms)
+    }
+
+    /// `group` is of the window that ends at `end`.
+    fn open_window(&mut self, group: u32, end: i64) {
+        self.store.wake_at(group, self.fires_at(end));
+        self.windows.insert(end);
+    }
+
+    /// Emits the rows of groups.
+    fn tell(&self, groups: &[u32], out: &mut dyn Collector) -> Result<()> {
+        let kept = self.store.payload();
+        let (first, count) = (self.node.start, self.node.end.saturating_sub(self.node.start - 1));
+        let ranked = |group: &u32| {
+            let rows = kept.index.rows(*group).zip(1i64..);
+            rows.skip(first as usize - 1).take(count as usize)
+        };
+        let rows: Vec<(RowRef, i64)> = groups.iter().flat_map(ranked).collect();
+        for part in rows.chunks(MAX_BATCH_ROWS) {
+            let refs: Vec<RowRef> = part.iter().map(|(row, _)| *row).collect();
+            let mut columns = kept.take(&refs)?;
+            if self.node.rank_number {
+                columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, rank)| *rank))));
+            }
+            out.emit(ChangeBatch::inserts(batch(&self.output, columns, part.len())?))?;
         }
         Ok(())
     }
 
-    fn fire(&mut self, window: &Window, out: &mut dyn Collector) -> Result<()> {
-        let mut changes = RowChanges::default();
-        for group in window.table.groups() {
-            let top = &window.partitions[group as usize];
-            self.bytes = self.bytes.saturating_sub(top.iter().map(|(k, r)| k.len() + r.len()).sum());
-            for (rank, row) in (1u64..).zip(top.values()) {
-                if (self.node.start..=self.node.end).contains(&rank) {
-                    changes.push(RowKind::Insert, row, rank as i64);
-                }
-            }
-            if changes.kinds.len() >= MAX_BATCH_ROWS
-                && let Some(batch) = changes.take(&self.rows, &self.output, self.node.rank_number)?
-            {
-                out.emit(batch)?;
-            }
-        }
-        match changes.take(&self.rows, &self.output, self.node.rank_number)? {
-            Some(batch) => out.emit(batch),
-            None => Ok(()),
+    fn close_windows(&mut self) {
+        while let Some(end) = self.windows.first().filter(|end| self.fires_at(**end) <= self.progress) {
+            let end = *end;
+            self.windows.remove(&end);
         }
     }
 }
 
 impl Operator for WindowTopN {
     fn open(&mut self, context: &OpenContext) -> Result<()> {
-        self.max_parallelism = context.max_parallelism;
-        self.share = Some(Share::new(context.memory.clone()));
+        self.store.payload_mut().table.open(context);
+        self.store.open(StoreContext { ttl_ms: 0, ..context.store() });
         Ok(())
     }
 
     fn process(
         &mut self,
         _: usize,
-        batch: ChangeBatch,
+        input: ChangeBatch,
         context: &OperatorContext,
         _: &mut dyn Collector,
     ) -> Result<()> {
-        inserts_only(&batch, "A window Top-N")?;
+        inserts_only(&input, "A window Top-N")?;
         self.progress = self.progress.max(context.watermark.0);
-        self.add(batch.records(), None)?;
-        self.hold();
-        Ok(())
+        let most = self.store.rows_at_once();
+        parts(&input, most, |part| self.add(part.records(), context.now_ms))
     }
 
     fn on_watermark(
         &mut self,
         watermark: Watermark,
-        _: &OperatorContext,
+        context: &OperatorContext,
         out: &mut dyn Collector,
     ) -> Result<()> {
         self.progress = self.progress.max(watermark.0);
-        while let Some(window) = self.windows.first_entry() {
-            if self.local.passed(window.key() - 1) > self.progress {
-                break;
-            }
-            let window = window.remove();
-            self.fire(&window, out)?;
+        // Window by window, whether in memory or on disk.
+        while let Some(time) = self.store.next_wake().filter(|time| *time <= self.progress) {
+            let groups = self.store.wake(time)?;
+            self.tell(&groups, out)?;
+            self.store.remove(groups)?;
+            self.store.payload_mut().tidy()?;
+            self.store.settle(context.now_ms)?;
         }
-        self.hold();
+        self.close_windows();
         Ok(())
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let width = self.input.fields().len();
+        let table = self.store.payload().table.clone();
         while let Some(part) = state.next_rows()? {
-            let columns = kept_rows::columns(&part, ROWS, width + 1)?;
-            let schema = kept_rows::schema(&self.input, &[]);
-            let records = kept_rows::records(&schema, &columns[..width], part.rows.num_rows())?;
-            let sequences = columns[width].as_primitive::<Int64Type>().clone();
-            self.add(&records, Some(&sequences))?;
+            let Some(back) = table.put_back(&mut self.store, &part)? else { continue };
+            let ends = milliseconds(back.records.column(self.node.window_end))?;
+            self.store.payload_mut().put_back(back.records, back.groups.iter().copied())?;
+            for (group, end) in back.groups.iter().zip(ends.values()) {
+                self.open_window(*group, *end);
+            }
+            self.store.settle_put_back(&[])?;
         }
         let progress = state.values(PROGRESS);
         let progress = progress.iter().filter_map(|v| serde_json::from_slice::<i64>(v).ok()).min();
         self.progress = progress.unwrap_or(i64::MIN);
+        self.close_windows();
         Ok(())
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
-        out.full();
         out.value(PROGRESS, self.progress.to_string());
-        let schema = kept_rows::schema(&self.input, &[SEQUENCE]);
-        let mut rows: Vec<(RowBytes, i64)> = Vec::new();
-        let mut write = |rows: &mut Vec<(RowBytes, i64)>| -> Result<()> {
-            let part = std::mem::take(rows);
-            if part.is_empty() {
-                return Ok(());
-            }
-            let mut columns = self.rows.decode(part.iter().map(|(r, _)| r.as_ref()))?;
-            columns.push(Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, s)| *s))));
-            let records = kept_rows::records(&schema, &columns, part.len())?;
-            out.rows(key_rows(ROWS, records, &self.node.partition, self.max_parallelism)?);
-            Ok(())
-        };
-        for window in self.windows.values() {
-            for group in window.table.groups() {
-                for (key, row) in &window.partitions[group as usize] {
-                    let place = key.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b));
-                    let sequence = if self.node.last_of_equals { u64::MAX - place } else { place };
-                    rows.push((Arc::clone(row), sequence as i64));
-                }
-                if rows.len() >= MAX_BATCH_ROWS {
-                    write(&mut rows)?;
-                }
-            }
-        }
-        write(&mut rows)?;
-        Ok(SnapshotProgress::Done)
+        self.store.snapshot(out)
+    }
+
+    fn continue_snapshot(&mut self, out: &mut StateWriter) -> Result<SnapshotProgress> {
+        self.store.continue_snapshot(out)
     }
 
     fn status(&self) -> OperatorStatus {
@@ -256,8 +229,8 @@ impl Operator for WindowTopN {
             late_rows: self.late_rows,
             null_time_rows: self.null_time_rows,
             open_windows: self.windows.len() as u64,
-            next_fire_ms: self.windows.keys().next().map(|end| self.local.passed(end - 1)),
-            state_bytes: self.bytes as u64,
+            next_fire_ms: self.store.next_wake(),
+            state_bytes: self.store.size() as u64,
         }
     }
 }

@@ -332,9 +332,10 @@ impl<P: Payload> GroupStore<P> {
             self.due[group as usize] = i64::MAX;
             groups.push(group);
         }
+        let most = self.rows_at_once().min(WAKE_GROUPS);
         if groups.is_empty()
             && let Some(spill) = self.spill.as_mut().filter(|s| s.earliest() <= until)
-            && let Some((keys, rows)) = spill.due(until, WAKE_GROUPS)?
+            && let Some((keys, rows)) = spill.due(until, most)?
         {
             let found: Vec<u32> = self.find_spilled(&keys, rows)?.into_iter().flatten().collect();
             for group in &found {

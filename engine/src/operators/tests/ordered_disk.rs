@@ -2,8 +2,8 @@
 
 use super::ordered::by;
 use crate::operators::testing::{Harness, rows, schema};
-use crate::operators::{Deduplicate, OpenContext, Operator, TopN};
-use crate::plan::{DeduplicateNode, RankEnd, TimeAttribute, TopNNode, TopNStrategy};
+use crate::operators::{Deduplicate, OpenContext, Operator, TopN, WindowTopN};
+use crate::plan::{DeduplicateNode, RankEnd, TimeAttribute, TopNNode, TopNStrategy, WindowTopNNode};
 use crate::state::testing::Kept;
 use crate::state::{MemoryBudget, SnapshotKind, StateRows, StateWriter};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -89,6 +89,102 @@ fn random_rows_through_restores_and_the_disk() {
             h.rows(&some_rows(&mut rng, count, 6));
         }
     }
+}
+
+fn window_top_n(end: u64, last_of_equals: bool) -> (Make, SchemaRef) {
+    let input = schema("k STRING, we TIMESTAMP, v INT, id STRING");
+    let output = schema("k STRING, we TIMESTAMP, v INT, id STRING, rn BIGINT");
+    let node = WindowTopNNode {
+        window_end: 1,
+        zone: None,
+        partition: vec![1, 0],
+        order: vec![by(2, true)],
+        start: 1,
+        end,
+        rank_number: true,
+        last_of_equals,
+    };
+    let own = input.clone();
+    (Box::new(move || Box::new(WindowTopN::new(&node, own.clone(), output.clone()).unwrap())), input)
+}
+
+/// Rows of windows of ten minutes from minute `from` on, in which some come late.
+fn windowed_rows(rng: &mut SmallRng, count: usize, keys: u32, from: u32) -> String {
+    let row = |rng: &mut SmallRng| {
+        let end = (from + rng.random_range(0..30)) / 10 * 10;
+        let (key, v, id) = (rng.random_range(0..keys), rng.random_range(0..6), rng.random_range(0..999));
+        format!("key{key} {:02}:{:02} {v} id{id}\n", end / 60, end % 60)
+    };
+    (0..count).map(|_| row(rng)).collect()
+}
+
+#[test]
+fn windows_through_restores_and_the_disk() {
+    for (end, last_of_equals) in [(1, false), (1, true), (3, false)] {
+        let (make, input) = window_top_n(end, last_of_equals);
+        let mut rng = SmallRng::seed_from_u64(5);
+        let mut h = Harness::restoring_boxed(make, &[input], &[&[1, 0]]);
+        for step in 0..40 {
+            let count = rng.random_range(1..8);
+            h.rows(&windowed_rows(&mut rng, count, 4, step * 4));
+            if step % 3 == 2 {
+                h.watermark_ms(i64::from(step) * 4 * 60_000);
+            }
+        }
+        h.end();
+        assert_eq!(h.status().open_windows, 0);
+    }
+}
+
+#[test]
+fn windows_leave_memory_and_are_told_one_after_the_other() {
+    let (make, input) = window_top_n(2, false);
+    let mut rng = SmallRng::seed_from_u64(9);
+    let mut plenty = Harness::boxed(make(), std::slice::from_ref(&input));
+    plenty.open(&OpenContext::for_tests());
+    let mut little = Harness::boxed(make(), std::slice::from_ref(&input));
+    let (context, memory, _disk) = limited(30_000);
+    little.open(&context);
+    let mut kept = Kept::default();
+    for step in 0..60 {
+        let rows = windowed_rows(&mut rng, 60, 400, step * 4);
+        plenty.rows(&rows);
+        little.rows(&rows);
+        if step % 5 == 4 {
+            little.snapshot(SnapshotKind::Delta, &mut kept);
+            plenty.watermark_ms(i64::from(step) * 4 * 60_000);
+            little.watermark_ms(i64::from(step) * 4 * 60_000);
+            let (told, wanted) = (little.take(), plenty.take());
+            let ends = |told: &str| -> Vec<String> {
+                told.lines().map(|l| l.split(' ').nth(2).unwrap().to_string()).collect()
+            };
+            assert!(ends(&told).is_sorted(), "{told}");
+            let sorted = |told: &str| {
+                let mut lines: Vec<String> = told.lines().map(str::to_string).collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(sorted(&told), sorted(&wanted), "step {step}");
+        }
+    }
+    assert!(memory.spilled() > 0);
+    assert_eq!(little.status().late_rows, plenty.status().late_rows);
+    little.snapshot(SnapshotKind::Delta, &mut kept);
+    let mut delta = Kept::default();
+    little.rows("new 20:00 1 id1").snapshot(SnapshotKind::Delta, &mut delta);
+    // The key's rows give way as a whole, then come.
+    assert_eq!(delta.num_rows(), 2);
+    // What was told is in no checkpoint any more.
+    let mut restored = Harness::boxed(make(), &[input]);
+    restored.open(&OpenContext::for_tests()).restore(&kept, 0, 1);
+    assert_eq!(restored.status().open_windows, plenty.status().open_windows);
+    little.take();
+    restored.rows("new 20:00 1 id1").end();
+    little.end();
+    let mut lines =
+        [little.take(), restored.take()].map(|t| t.lines().map(str::to_string).collect::<Vec<_>>());
+    lines.iter_mut().for_each(|l| l.sort());
+    assert_eq!(lines[0], lines[1]);
 }
 
 #[test]
