@@ -9,7 +9,7 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, GroupingSet, LogicalPlan, Operator};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use std::sync::Arc;
 
@@ -21,9 +21,20 @@ pub fn apply(plan: LogicalPlan, zone: Tz) -> Result<LogicalPlan> {
             schema.merge(input.schema());
         }
         let names = NamePreserver::new(&node);
-        let node = node.map_expressions(|expr| {
+        let one = |expr: Expr| {
             let name = names.save(&expr);
-            Ok(Transformed::yes(name.restore(expression(expr, &schema, zone)?)))
+            Ok(name.restore(expression(expr, &schema, zone)?))
+        };
+        let node = node.map_expressions(|expr| {
+            Ok(Transformed::yes(match expr {
+                // Each key has a name of its own, the list of sets has none.
+                Expr::GroupingSet(GroupingSet::GroupingSets(sets)) => {
+                    let keys = |set: Vec<Expr>| set.into_iter().map(one).collect::<Result<Vec<_>>>();
+                    let sets = sets.into_iter().map(keys).collect::<Result<Vec<_>>>()?;
+                    Expr::GroupingSet(GroupingSet::GroupingSets(sets))
+                }
+                expr => one(expr)?,
+            }))
         })?;
         node.data.recompute_schema().map(Transformed::yes)
     })?;
