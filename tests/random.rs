@@ -123,9 +123,9 @@ fn expected(connection: &rusqlite::Connection, sql: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// Whether Runnel says that it lacks something, rather than that something went wrong.
+/// Whether Runnel says that it lacks something, or refuses what Flink does, rather than that something went wrong.
 fn is_refusal(e: &Error) -> bool {
-    e.message().contains("not supported")
+    e.message().contains("not supported") || e.message().starts_with("Rank end should not less than zero")
 }
 
 /// The rows, and how often the job was killed.

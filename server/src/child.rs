@@ -5,7 +5,7 @@ use crate::model::{Checkpoint, Failure, JobState, Progress, Source, SourceSplit}
 use crate::protocol::{self, Command, Event, Task};
 use crate::usage::{Usage, task_times};
 use engine::connector::SplitReading;
-use engine::jobs::JOB_ID;
+use engine::jobs::{JOB_ID, LATEST_CHECKPOINT};
 use engine::runtime::{JobHandle, JobStatus, TaskProgress};
 use engine::sql;
 use engine::time::{Clock, Stopwatch, SystemClock};
@@ -346,6 +346,9 @@ fn prepare(session: &mut Session, task: &Task) -> Result<()> {
         session.config_mut().set("taskmanager.memory.managed.size", &bytes.to_string())?;
     }
     session.config_mut().set(JOB_ID, &task.run)?;
+    if let Some(path) = &task.checkpoint {
+        session.config_mut().set(LATEST_CHECKPOINT, path)?;
+    }
     if let Some(path) = &task.restore {
         session.config_mut().set("execution.savepoint.path", path)?;
     }

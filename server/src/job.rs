@@ -258,6 +258,7 @@ impl Job {
                 folder: self.folder.path().display().to_string(),
                 checkpoints: self.folder.checkpoints().display().to_string(),
                 savepoints: host.folder.savepoints(&entry.definition.name).display().to_string(),
+                checkpoint: entry.checkpoint.as_ref().map(|c| c.path.clone()),
                 restore: entry.restore.clone(),
             }
         };

@@ -23,6 +23,8 @@ pub struct Task {
     pub checkpoints: String,
     /// Where savepoints go unless the script says otherwise.
     pub savepoints: String,
+    /// The latest complete checkpoint of this run, as far as the server was told.
+    pub checkpoint: Option<String>,
     /// Savepoint or checkpoint to start from when there is none of this run.
     pub restore: Option<String>,
 }

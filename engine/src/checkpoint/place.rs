@@ -562,8 +562,9 @@ fn absolute(path: &str) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
 }
 
+/// A file where a folder should be is no sign that there is nothing: the store may be away.
 fn is_missing(error: &std::io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    error.kind() == ErrorKind::NotFound
 }
 
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Error {

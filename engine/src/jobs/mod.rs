@@ -5,5 +5,5 @@ mod settings;
 mod supervisor;
 
 pub use restart::{RestartStrategy, Restarts};
-pub use settings::{CheckpointSettings, JOB_ID};
+pub use settings::{CheckpointSettings, JOB_ID, LATEST_CHECKPOINT};
 pub use supervisor::{Launch, supervise};

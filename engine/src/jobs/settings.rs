@@ -9,6 +9,10 @@ use crate::runtime::{CheckpointMode, CheckpointOptions, RestoreOptions};
 /// latest checkpoint. For those that host jobs; Flink's key.
 pub const JOB_ID: &str = "$internal.pipeline.job-id";
 
+/// Where the latest checkpoint of that job lies, as far as its host knows: without any checkpoint, it must not begin
+/// from nothing.
+pub const LATEST_CHECKPOINT: &str = "$internal.execution.latest-checkpoint";
+
 /// How a job's checkpoints are set.
 #[derive(Debug, Clone)]
 pub struct CheckpointSettings {
@@ -17,6 +21,8 @@ pub struct CheckpointSettings {
     /// How they are taken; `None`: none are.
     pub options: Option<CheckpointOptions>,
     savepoint: Option<String>,
+    /// A checkpoint that there was.
+    known: Option<String>,
     ignore_unclaimed: bool,
     /// Whether the first start goes on from the latest checkpoint too.
     is_fixed: bool,
@@ -64,24 +70,39 @@ impl CheckpointSettings {
             job_id,
             options,
             savepoint: config.get("execution.savepoint.path").map(str::to_string),
+            known: config.get(LATEST_CHECKPOINT).map(str::to_string),
             ignore_unclaimed: config.boolean("execution.savepoint.ignore-unclaimed-state"),
             is_fixed,
             runtime: runtime.clone(),
         })
     }
 
+    /// The job has had this checkpoint.
+    pub fn note(&mut self, checkpoint: String) {
+        self.known = Some(checkpoint);
+    }
+
     /// What run number `attempt` (from 0) starts from: the latest complete checkpoint, or before the first one the
     /// savepoint that was named. Newer ones that are damaged are passed over and told.
     ///
-    /// Errors: the place cannot be read; the savepoint is damaged; all checkpoints are.
-    pub fn restore(&self, attempt: u64) -> Result<Option<RestoreOptions>> {
-        if let Some(options) = self.options.as_ref().filter(|_| attempt > 0 || self.is_fixed)
-            && let Some((manifest, notices)) = options.storage.latest()?
-        {
-            let storage = options.storage.clone();
-            // What this job has written itself, it claims; after an edit it was asked once.
-            let ignore_unclaimed = self.ignore_unclaimed;
-            return Ok(Some(RestoreOptions { manifest, storage, ignore_unclaimed, notices }));
+    /// Errors: the place cannot be read; the savepoint is damaged; all checkpoints are, or are gone.
+    pub fn restore(&mut self, attempt: u64) -> Result<Option<RestoreOptions>> {
+        if let Some(options) = self.options.as_ref().filter(|_| attempt > 0 || self.is_fixed) {
+            if let Some((manifest, notices)) = options.storage.latest()? {
+                let storage = options.storage.clone();
+                self.known = Some(storage.checkpoint_uri(manifest.checkpoint_id));
+                // What this job has written itself, it claims; after an edit it was asked once.
+                let ignore_unclaimed = self.ignore_unclaimed;
+                return Ok(Some(RestoreOptions { manifest, storage, ignore_unclaimed, notices }));
+            }
+            if let Some(known) = &self.known {
+                // To begin again would be to publish again what sinks have published.
+                return Err(Error::external(format!(
+                    "This job had a checkpoint, {known}, but there is none below {} now.",
+                    options.storage.uri()
+                ))
+                .with_hint("Is the store mounted? To begin without what was lost, start the job afresh or from a savepoint."));
+            }
         }
         let Some(path) = &self.savepoint else { return Ok(None) };
         let (manifest, storage) = CheckpointStorage::read_manifest(path, &self.runtime)?;

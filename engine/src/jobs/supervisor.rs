@@ -33,7 +33,7 @@ pub struct Launch {
 /// Starts a job that is restarted when it fails.
 ///
 /// Errors: it cannot be started at all: a plan that cannot be run, a savepoint that cannot be restored.
-pub fn supervise(launch: Launch) -> Result<JobHandle> {
+pub fn supervise(mut launch: Launch) -> Result<JobHandle> {
     let run = launch.run(0)?;
     let shared = Arc::new(Shared {
         id: launch.checkpoints.job_id.clone(),
@@ -60,7 +60,7 @@ pub fn supervise(launch: Launch) -> Result<JobHandle> {
 }
 
 impl Launch {
-    fn run(&self, attempt: u64) -> Result<JobHandle> {
+    fn run(&mut self, attempt: u64) -> Result<JobHandle> {
         let mut options = self.options.clone();
         options.job_id = Some(self.checkpoints.job_id.clone());
         options.checkpointing = self.checkpoints.options.clone();
@@ -195,6 +195,10 @@ impl Supervisor {
             if let Some(run) = &run {
                 let notices = run.notices();
                 self.shared.lock().notice(notices);
+                let last = run.checkpoint_stats().and_then(|stats| stats.last);
+                if let Some(checkpoint) = last.filter(|last| !last.is_savepoint) {
+                    self.launch.checkpoints.note(checkpoint.path);
+                }
             }
             let Err(error) = result else {
                 return self.end(run.map_or(JobStatus::Finished, |r| r.status()), Ok(()));

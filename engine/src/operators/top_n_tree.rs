@@ -10,12 +10,15 @@ use crate::error::Result;
 use crate::message::{ChangeBatch, RowKind};
 use crate::plan::{RankEnd, TopNNode, TopNStrategy};
 use crate::state::{GroupStore, SnapshotProgress, StateReader, StateWriter};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::row::Rows;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// Stands for the key of rows of which there is at most one: as NULL.
+const NO_KEY: DataType = DataType::Boolean;
 
 /// See `TopN`.
 pub(super) struct TreeTopN {
@@ -70,6 +73,7 @@ impl TreeTopN {
     ) -> Result<Self> {
         let table = KeptTable::new(&input, &node.partition, &NUMBERS);
         let keys = match &node.strategy {
+            TopNStrategy::UpdateFast { keys } if keys.is_empty() => Some(RowCodec::new([NO_KEY])?),
             TopNStrategy::UpdateFast { keys } => {
                 Some(RowCodec::new(keys.iter().map(|k| input.field(*k).data_type().clone()))?)
             }
@@ -104,7 +108,10 @@ impl TreeTopN {
         if self.is_first_only() {
             return Ok(None);
         }
-        let columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+        let mut columns: Vec<ArrayRef> = keys.iter().map(|k| Arc::clone(records.column(*k))).collect();
+        if columns.is_empty() {
+            columns.push(new_null_array(&NO_KEY, records.num_rows()));
+        }
         codec.encode(&columns).map(Some)
     }
 
