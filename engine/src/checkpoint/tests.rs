@@ -707,3 +707,12 @@ fn what_becomes_of_state_is_told_with_reasons() {
     assert!(error.message().contains("Limit(fetch=[3])"), "{error}");
     assert!(compare(&self::manifest(1, vec![]), &plan).check("/s", false).is_ok());
 }
+
+#[test]
+fn a_file_where_the_store_should_be_is_not_a_store_without_checkpoints() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path().join("store");
+    std::fs::write(&root, "").unwrap();
+    let error = open(&root.join("job")).latest().unwrap_err();
+    assert!(error.message().contains("Listing"), "{error}");
+}

@@ -110,3 +110,27 @@ impl CheckpointSettings {
         Ok(Some(RestoreOptions { manifest, storage, ignore_unclaimed, notices: Vec::new() }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_had_a_checkpoint_does_not_begin_from_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.set(JOB_ID, "0123456789abcdef0123456789abcdef").unwrap();
+        config.set("execution.checkpointing.interval", "1 s").unwrap();
+        config.set("state.checkpoints.dir", folder.path().to_str().unwrap()).unwrap();
+        let settings =
+            |config: &Config| CheckpointSettings::new(config, String::new(), runtime.handle()).unwrap();
+        assert!(settings(&config).restore(0).unwrap().is_none());
+        config.set(LATEST_CHECKPOINT, "/store/chk-7").unwrap();
+        let error = settings(&config).restore(0).unwrap_err();
+        assert!(error.message().starts_with("This job had a checkpoint, /store/chk-7, but"), "{error}");
+        let mut noted = settings(&Config::default());
+        noted.note("/store/chk-1".into());
+        assert!(noted.restore(1).unwrap().is_none(), "without checkpoints there is nothing to go on from");
+    }
+}
