@@ -114,7 +114,7 @@ impl VisitorMut for Desugar {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         if let Expr::Function(function) = expr {
             count_rows(function);
-            drop_order(function);
+            array_agg(function);
         }
         rows::compare(expr);
         match expr {
@@ -224,12 +224,31 @@ fn join_names(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
     }
 }
 
-/// `ARRAY_AGG(x ORDER BY y)`: as in Flink, the order does nothing.
-fn drop_order(function: &mut Function) {
-    if let FunctionArguments::List(list) = &mut function.args
-        && function.name.to_string().eq_ignore_ascii_case("ARRAY_AGG")
-    {
-        list.clauses.retain(|clause| !matches!(clause, ast::FunctionArgumentClause::OrderBy(_)));
+/// `ARRAY_AGG(x ORDER BY y)`: as in Flink, the order does nothing. `ARRAY_AGG(x IGNORE NULLS)` leaves rows out.
+fn array_agg(function: &mut Function) {
+    use ast::FunctionArgumentClause::{IgnoreOrRespectNulls, OrderBy};
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if !function.name.to_string().eq_ignore_ascii_case("ARRAY_AGG") {
+        return;
+    }
+    let ignores =
+        |c: &ast::FunctionArgumentClause| matches!(c, IgnoreOrRespectNulls(ast::NullTreatment::IgnoreNulls));
+    let value = match &list.args[..] {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] if list.clauses.iter().any(ignores) => {
+            Some(Expr::IsNotNull(Box::new(value.clone())))
+        }
+        _ => None,
+    };
+    list.clauses.retain(|clause| !matches!(clause, OrderBy(_) | IgnoreOrRespectNulls(_)));
+    if let Some(value) = value {
+        function.filter = Some(Box::new(match function.filter.take() {
+            None => value,
+            Some(filter) => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(filter)),
+                op: ast::BinaryOperator::And,
+                right: Box::new(value),
+            },
+        }));
     }
 }
 
@@ -325,6 +344,11 @@ fn numeric_literal(expr: &mut Expr) -> Result<()> {
     let Expr::Value(value) = &*expr else { return Ok(()) };
     let value = value.clone();
     if n.contains(['e', 'E']) {
+        if !n.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Err(Error::user(format!("Numeric literal '{}' out of range", syntax::shorten(&n)))
+                .with_hint("A DOUBLE goes up to about 1.8e308.")
+                .at(place(&value)));
+        }
         *expr = cast(string(n, value), &SqlType::Double);
         return Ok(());
     }

@@ -591,6 +591,11 @@ impl VisitorMut for Check<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         match expr {
+            Expr::Function(call) if is_count_of_nothing(call) => ControlFlow::Break(
+                Error::user("COUNT takes columns, or * without DISTINCT.")
+                    .with_hint("Write COUNT(*) for rows, COUNT(DISTINCT a) for values of a column.")
+                    .at(syntax::span(ast::Spanned::span(&call.name))),
+            ),
             Expr::RLike { .. } => Self::refuse("RLIKE", "Write REGEXP(text, pattern)."),
             Expr::ILike { .. } => Self::refuse("ILIKE", "Write LOWER(text) LIKE 'pattern'."),
             Expr::Collate { .. } => Self::refuse("COLLATE", "Leave it out."),
@@ -612,6 +617,15 @@ impl VisitorMut for Check<'_> {
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// `COUNT()` and `COUNT(DISTINCT *)`.
+fn is_count_of_nothing(call: &ast::Function) -> bool {
+    let ast::FunctionArguments::List(list) = &call.args else { return false };
+    let all = |a: &ast::FunctionArg| matches!(a, ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard));
+    let distinct = list.duplicate_treatment == Some(ast::DuplicateTreatment::Distinct);
+    call.name.to_string().eq_ignore_ascii_case("COUNT")
+        && (list.args.is_empty() || distinct && list.args.iter().any(all))
 }
 
 /// Whether Flink SQL has the operator.

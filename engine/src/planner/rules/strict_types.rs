@@ -127,7 +127,7 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             let of_one_kind = kinds.iter().all(|k| *k == Kind::Null || Some(k) == known);
             for value in &list.list {
                 let (a, b) = (kind(&list.expr, schema)?, kind(value, schema)?);
-                if !compatible(a.0, b.0) && !(of_one_kind && listed(a.0, b.0)) {
+                if !(compatible(a.0, b.0) || of_one_kind && listed(a.0, b.0)) {
                     return Err(Error::user("Values in expression list must have compatible types.")
                         .with_hint(format!(
                             "{} is {}, but {} is {}: write CAST({} AS {}).",
@@ -211,6 +211,14 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<()> {
             .with_hint(format!("Write {name}(CAST({} AS DOUBLE)).", text(argument))))
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether an interval is one of months; a literal has no type of its own that tells.
+fn of_months(interval: &Expr, sql_type: &SqlType) -> bool {
+    match interval {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.months != 0,
+        _ => *sql_type == SqlType::IntervalYearMonth,
     }
 }
 
@@ -316,7 +324,10 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
                     matches!(op, Operator::Plus | Operator::Minus)
                 }
                 (Interval, Date | Time | Timestamp | TimestampLtz) => matches!(op, Operator::Plus),
-                (Interval, Interval) => matches!(op, Operator::Plus | Operator::Minus),
+                (Interval, Interval) => {
+                    matches!(op, Operator::Plus | Operator::Minus)
+                        && of_months(left, &a.1) == of_months(right, &b.1)
+                }
                 (Interval, Number) | (Number, Interval) => *op == Operator::Multiply,
                 _ => false,
             };

@@ -40,7 +40,8 @@ fn cast_in(body: &mut SetExpr, all: bool, field: FieldOf<'_>) {
                 let cells = values.rows.iter().map(|row| field(&row.content[column]));
                 let Ok(fields) = cells.collect::<Result<Vec<_>>>() else { continue };
                 let is = |of: fn(&DataType) -> bool| fields.iter().any(|f| of(f.data_type()));
-                if !all && !(is(DataType::is_floating) && is(|t| matches!(t, DataType::Decimal128(..)))) {
+                let mixed = is(DataType::is_floating) && is(|t| matches!(t, DataType::Decimal128(..)));
+                if !(all || mixed) {
                     continue;
                 }
                 let types: Vec<SqlType> = fields.iter().map(SqlType::of).collect();
