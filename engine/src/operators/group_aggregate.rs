@@ -367,6 +367,10 @@ impl Operator for GroupAggregate {
         self.store.settle(context.now_ms)
     }
 
+    fn emits_at_end(&self) -> bool {
+        self.at_end_only
+    }
+
     fn finish(&mut self, context: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
         if !self.at_end_only {
             return Ok(());

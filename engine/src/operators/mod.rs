@@ -246,6 +246,11 @@ pub trait Operator: Send {
         watermark
     }
 
+    /// Whether all rows come in `finish`, as in batch mode: event time goes on downstream only behind them.
+    fn emits_at_end(&self) -> bool {
+        false
+    }
+
     /// When processing time wants `on_timer`, in milliseconds since the epoch.
     fn next_timer_ms(&self) -> Option<i64> {
         None

@@ -300,6 +300,10 @@ impl Operator for OverBatch {
         Ok(())
     }
 
+    fn emits_at_end(&self) -> bool {
+        true
+    }
+
     fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
         // Stable: rows that are equal in the order stay as they came.
         self.kept.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));

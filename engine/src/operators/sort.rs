@@ -255,6 +255,10 @@ impl Operator for Sort {
         self.emit_until(context.now_ms - 1, out)
     }
 
+    fn emits_at_end(&self) -> bool {
+        self.node.time.is_none()
+    }
+
     fn finish(&mut self, _: &OperatorContext, out: &mut dyn Collector) -> Result<()> {
         self.emit_until(i64::MAX, out)
     }

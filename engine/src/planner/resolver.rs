@@ -130,7 +130,9 @@ impl<'a> Resolver<'a> {
             .and_then(rules::correlated::apply)
             .map_err(|e| translate(e, &self.function_names()))?;
         rules::strict_types::check(&plan)?;
-        rules::meaning::apply(plan, self.context.config.zone())
+        let zone = self.context.config.zone();
+        rules::unions::apply(plan, zone)
+            .and_then(|plan| rules::meaning::apply(plan, zone))
             .and_then(rules::correlate::apply)
             .and_then(rules::temporal::apply)
             .map_err(|e| self.located(translate(e, &self.function_names()), &query.ast))

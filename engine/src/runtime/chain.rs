@@ -340,6 +340,20 @@ fn on_watermark(
         })?;
         links[0].watermark = watermark;
     }
+    if links[0].operator.emits_at_end() {
+        return Ok(());
+    }
+    pass_watermark(links, index, running, now_ms, watermark)
+}
+
+/// Tells what is behind the operator of `links[0]` that event time has moved on.
+fn pass_watermark(
+    links: &mut [Link],
+    index: usize,
+    running: &Cell<usize>,
+    now_ms: i64,
+    watermark: Watermark,
+) -> Result<()> {
     let (head, rest) = split(links);
     let watermark = head.operator.watermark_out(watermark);
     head.check.watermark(watermark).map_err(|e| e.within(&head.name))?;
@@ -357,6 +371,9 @@ fn on_watermark(
 /// Lets all operators emit what is left; with `ends`, nothing follows.
 fn finish(links: &mut [Link], index: usize, running: &Cell<usize>, now_ms: i64, ends: bool) -> Result<()> {
     call(links, index, running, now_ms, |operator, context, out| operator.finish(context, out))?;
+    if links[0].operator.emits_at_end() && links[0].watermark > Watermark::MIN {
+        pass_watermark(links, index, running, now_ms, links[0].watermark)?;
+    }
     let (head, rest) = split(links);
     if ends {
         head.check.end().map_err(|e| e.within(&head.name))?;

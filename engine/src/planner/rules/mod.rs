@@ -16,6 +16,7 @@ pub(super) mod strict_types;
 pub(super) mod subqueries;
 pub(super) mod subquery_order;
 pub(super) mod temporal;
+pub(super) mod unions;
 pub(super) mod unique_aggregates;
 pub(super) mod unsupported;
 pub(super) mod using;

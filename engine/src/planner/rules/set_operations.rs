@@ -40,7 +40,14 @@ fn of_common_types(join: Join) -> Result<Join> {
     let common: Vec<Option<DataType>> = pairs
         .map(|(l, r)| match l.data_type() == r.data_type() {
             true => Some(l.data_type().clone()),
-            false => type_union_coercion(l.data_type(), r.data_type()),
+            false => match (l.data_type(), r.data_type()) {
+                (DataType::Decimal128(..), other) | (other, DataType::Decimal128(..))
+                    if other.is_floating() =>
+                {
+                    Some(DataType::Float64)
+                }
+                (left, right) => type_union_coercion(left, right),
+            },
         })
         .collect();
     let Some(common) = common.into_iter().collect::<Option<Vec<DataType>>>() else { return Ok(join) };
