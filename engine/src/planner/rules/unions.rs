@@ -28,7 +28,15 @@ fn of_common_types(union: Union, zone: Tz) -> Result<Transformed<LogicalPlan>> {
         })
         .collect();
     if targets.iter().all(Option::is_none) {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
+        // The type of a union within may have changed: DataFusion goes on from what it was when bound.
+        let stale = union.inputs.first().is_some_and(|first| {
+            let fields = union.schema.fields().iter().zip(first.schema().fields());
+            fields.into_iter().any(|(told, found)| told.data_type() != found.data_type())
+        });
+        return match stale {
+            true => Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?))),
+            false => Ok(Transformed::no(LogicalPlan::Union(union))),
+        };
     }
     let cast = |input: &Arc<LogicalPlan>| -> Result<Arc<LogicalPlan>> {
         let columns = input.schema().columns().into_iter().enumerate().map(|(i, column)| {
