@@ -157,6 +157,7 @@ impl Disk {
             memtable_bytes,
             waits: AtomicBool::new(false),
             dropped: AtomicBool::new(false),
+            merging: Mutex::default(),
             failure: Mutex::default(),
         };
         Ok(Tree { files: Arc::new(files), history: self.history.clone() })
@@ -273,12 +274,15 @@ struct Files {
     waits: AtomicBool,
     /// Nobody needs it any more.
     dropped: AtomicBool,
+    /// Held while it is merged, or cleared: a merge would bring back what is cleared meanwhile.
+    merging: Mutex<()>,
     /// Why the last merge did not work.
     failure: Mutex<Option<lsm_tree::Error>>,
 }
 
 impl Files {
     fn merge(&self, history: &History) -> lsm_tree::Result<()> {
+        let _one = lock(&self.merging);
         let strategy = Leveled::default().with_l0_threshold(RUNS.0).with_table_target_size(FILE_BYTES);
         self.tree.compact(Arc::new(strategy), history.watermark())
     }
@@ -341,6 +345,7 @@ impl Tree {
 
     /// Takes all away.
     pub(super) fn clear(&self) -> Result<()> {
+        let _no_merge = lock(&self.files.merging);
         self.files.tree.clear().map_err(|e| failed(&self.files.path, &e))
     }
 }
