@@ -49,8 +49,8 @@ macro_rules! options {
 }
 
 options! {
+    "$internal.execution.latest-checkpoint" = "", Text, "The latest checkpoint of the next job, where it is known; without any, it does not begin from nothing.";
     "$internal.pipeline.job-id" = "", Text, "Id of the next job, 32 hexadecimal digits; it goes on from its latest checkpoint.";
-    "$internal.execution.latest-checkpoint" = "", Text, "The latest checkpoint of that job, where it is known; without any, it does not begin from nothing.";
     "execution.checkpointing.interval" = "0 ms", Duration, "Time between the starts of two checkpoints; 0 takes none.";
     "execution.checkpointing.min-pause" = "0 ms", Duration, "Least time between the end of a checkpoint and the start of the next.";
     "execution.checkpointing.mode" = "EXACTLY_ONCE", Choice(&["EXACTLY_ONCE", "AT_LEAST_ONCE"]), "Whether barriers of all inputs are waited for.";
