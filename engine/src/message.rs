@@ -1,7 +1,7 @@
 //! The protocol on one screen: what flows between operators.
 
 use crate::time::Watermark;
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use std::sync::Arc;
 
 /// One message on a channel. Watermarks never go back on a channel, a barrier is seen once per channel
@@ -161,7 +161,14 @@ impl ChangeBatch {
 
     /// The rows at `indices`, in that order.
     pub fn take(&self, indices: &arrow::array::UInt32Array) -> Result<Self, arrow::error::ArrowError> {
-        let records = arrow::compute::take_record_batch(&self.records, indices)?;
+        let records = match self.records.num_columns() {
+            // Rows without columns are a number alone.
+            0 => {
+                let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+                RecordBatch::try_new_with_options(self.records.schema(), Vec::new(), &options)?
+            }
+            _ => arrow::compute::take_record_batch(&self.records, indices)?,
+        };
         Ok(match &self.kinds {
             None => Self::inserts(records),
             Some(kinds) => {

@@ -7,7 +7,7 @@ use crate::message::{ChangeBatch, RowKind};
 use crate::plan::MiniBatchNode;
 use crate::state::{SnapshotProgress, StateReader, StateRows, StateWriter};
 use crate::time::Watermark;
-use arrow::array::{ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int8Array, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Int8Type, Schema, SchemaRef};
 use std::sync::Arc;
@@ -92,7 +92,8 @@ impl MiniBatch {
         let mine: Vec<u32> = (0..rows.rows.num_rows() as u32)
             .filter(|r| checkpoints.contains(&numbers.value(*r as usize)))
             .collect();
-        let records = RecordBatch::try_new(self.input.clone(), columns[2..].to_vec())?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.rows.num_rows()));
+        let records = RecordBatch::try_new_with_options(self.input.clone(), columns[2..].to_vec(), &options)?;
         let all: Vec<RowKind> = (0..rows.rows.num_rows()).map(kind).collect();
         let taken = ChangeBatch::new(records, all).take(&mine.into())?;
         self.rows += taken.num_rows();
