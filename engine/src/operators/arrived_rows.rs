@@ -9,8 +9,6 @@ use arrow::datatypes::SchemaRef;
 
 /// Rows of smaller batches are put together.
 const FEW_ROWS: usize = if cfg!(test) { 4 } else { 1024 };
-/// Rows, beside a quarter of those in use, that may be kept for their batches' sake before they are moved.
-const DEAD_ROWS: usize = if cfg!(test) { 4 } else { 16 * 1024 };
 /// Bytes of a column that are not worth a copy.
 const COLUMN_BYTES: usize = 1024;
 
@@ -22,20 +20,12 @@ pub(super) struct ArrivedRows {
     free: Vec<u32>,
     /// Slots of rows that came in small batches and were not put together yet.
     few: Vec<u32>,
-    /// Rows that were kept for their batches' sake when they were last moved.
-    dead: usize,
 }
 
 impl ArrivedRows {
     /// No rows.
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self {
-            batches: Segments::new(schema),
-            places: Vec::new(),
-            free: Vec::new(),
-            few: Vec::new(),
-            dead: 0,
-        }
+        Self { batches: Segments::new(schema), places: Vec::new(), free: Vec::new(), few: Vec::new() }
     }
 
     /// Keeps all rows; their slots into `slots` (cleared first).
@@ -95,15 +85,9 @@ impl ArrivedRows {
         }
     }
 
-    /// Gives memory back of rows that are not needed any more, where there are many.
-    pub(super) fn tidy(&mut self) -> Result<()> {
-        let dead = self.batches.dead_rows();
-        self.dead = self.dead.min(dead);
-        if dead > self.dead + DEAD_ROWS + self.batches.live_rows() / 4 {
-            self.batches.compact(self.places.iter_mut())?;
-            self.dead = self.batches.dead_rows();
-        }
-        Ok(())
+    /// See `Segments::pack`.
+    pub(super) fn pack(&mut self, short: bool) -> Result<()> {
+        self.batches.pack(short, || self.places.iter_mut())
     }
 
     /// Columns `columns` of the rows in `slots`.
@@ -134,9 +118,9 @@ impl ArrivedRows {
         self.batches.size()
     }
 
-    /// Those of `size` that are of rows that nobody needs, and of free slots.
+    /// Those of `size` that are of free slots.
     pub(super) fn spare(&self) -> usize {
-        self.batches.spare() + self.free.len() * (size_of::<RowRef>() + size_of::<u32>())
+        self.free.len() * (size_of::<RowRef>() + size_of::<u32>())
     }
 }
 
@@ -178,14 +162,14 @@ mod tests {
                 // Every row but one in five goes, and its slot is used again.
                 let (stay, go): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, v)| v % 5 == 0);
                 kept.release(go.into_iter().map(|(slot, _)| slot));
-                kept.tidy().unwrap();
+                kept.pack(v % 2 == 0).unwrap();
                 all = stay;
             }
             let (slots, wanted): (Vec<u32>, Vec<i32>) = all.iter().copied().unzip();
             assert_eq!(values(&kept, &slots), wanted);
             assert_eq!(kept.len(), all.len());
         }
-        assert!(kept.batches.dead_rows() <= DEAD_ROWS + kept.len() * 2, "{}", kept.batches.dead_rows());
+        assert_eq!(kept.batches.live_rows(), kept.len());
         assert!(kept.slots() < 40);
     }
 

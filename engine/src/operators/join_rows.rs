@@ -338,7 +338,7 @@ impl JoinRows {
     pub(super) fn release(&mut self, slots: impl IntoIterator<Item = u32>) -> Result<()> {
         if let Some(arrived) = &mut self.arrived {
             arrived.release(slots.into_iter().filter(|s| self.next[*s as usize] == UNUSED));
-            return arrived.tidy();
+            return arrived.pack(false);
         }
         let mut unused: Vec<u32> = slots.into_iter().filter(|s| self.counts[*s as usize] == 0).collect();
         unused.sort_unstable();
@@ -536,6 +536,11 @@ impl JoinRows {
             }
             None => self.rows.remove(slots),
         }
+    }
+
+    /// See `Payload::pack`.
+    pub(super) fn pack(&mut self) -> Result<()> {
+        self.arrived.as_mut().map_or(Ok(()), |arrived| arrived.pack(true))
     }
 
     /// A snapshot holds the rows of join keys.

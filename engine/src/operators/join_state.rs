@@ -59,6 +59,10 @@ impl Payload for JoinState {
         self.sides.iter().map(JoinRows::spare).sum()
     }
 
+    fn pack(&mut self) -> Result<()> {
+        self.sides.iter_mut().try_for_each(JoinRows::pack)
+    }
+
     fn fresh(&self) -> Result<Self> {
         let [left, right] = &self.sides;
         Ok(Self { sides: [left.fresh(), right.fresh()] })

@@ -103,11 +103,7 @@ impl Segments {
         if gone <= wanted { Ok(()) } else { self.move_together(needed, rows()) }
     }
 
-    /// Moves rows that are needed out of batches with few of them to new batches. `rows` as `pack` wants them.
-    pub(super) fn compact<'a>(&mut self, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
-        self.move_together(NEEDED, rows)
-    }
-
+    /// Moves rows out of batches of which a lesser share than `needed` is needed to new batches.
     fn move_together<'a>(&mut self, needed: f64, rows: impl Iterator<Item = &'a mut RowRef>) -> Result<()> {
         let is_sparse = |(batch, live): (&Option<RecordBatch>, &u32)| {
             batch.as_ref().is_some_and(|b| f64::from(*live) < b.num_rows() as f64 * needed)
@@ -189,11 +185,6 @@ impl Segments {
     /// Number of rows that are needed.
     pub(super) fn live_rows(&self) -> usize {
         self.live_rows
-    }
-
-    /// Number of rows that are kept for their batches' sake only.
-    pub(super) fn dead_rows(&self) -> usize {
-        self.held_rows - self.live_rows
     }
 }
 
