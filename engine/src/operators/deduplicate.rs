@@ -1,7 +1,7 @@
 //! Deduplication: the first or the last row of each key, by event time or as rows come.
 
 use super::first_row::FirstRow;
-use super::kept_columns::{KeptColumns, RowIndex};
+use super::kept_columns::{self, KeptColumns, RowIndex};
 use super::kept_rows::{KeptTable, ROWS};
 use super::row_codec::RowCodec;
 use super::rows::{batch, inserts_only, milliseconds, parts};
@@ -318,14 +318,7 @@ impl Operator for OneRow {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let table = self.store.payload().table.clone();
-        while let Some(part) = state.next_rows()? {
-            if let Some(back) = table.put_back(&mut self.store, &part)? {
-                self.store.payload_mut().put_back(back.records, back.groups.into_iter())?;
-                self.store.settle_put_back(&[])?;
-            }
-        }
-        Ok(())
+        kept_columns::restore(&mut self.store, state)
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {

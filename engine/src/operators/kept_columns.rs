@@ -7,7 +7,7 @@ use super::kept_rows::KeptTable;
 use super::rows::MAX_BATCH_ROWS;
 use super::segments::{RowRef, Segments};
 use crate::error::{Error, Result};
-use crate::state::{Payload, SnapshotKind, StateRows};
+use crate::state::{GroupStore, Payload, SnapshotKind, StateReader, StateRows};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, SchemaRef};
@@ -88,6 +88,23 @@ impl<I: RowIndex> KeptColumns<I> {
         }
         Ok(())
     }
+}
+
+/// Takes back all rows of a checkpoint, those of a group in order: for an operator with this store alone.
+///
+/// Errors: the rows are of another table.
+pub(super) fn restore<I: RowIndex>(
+    store: &mut GroupStore<KeptColumns<I>>,
+    state: &mut dyn StateReader,
+) -> Result<()> {
+    let table = store.payload().table.clone();
+    while let Some(part) = state.next_rows()? {
+        if let Some(back) = table.put_back(store, &part)? {
+            store.payload_mut().put_back(back.records, back.groups.into_iter())?;
+            store.settle_put_back(&[])?;
+        }
+    }
+    Ok(())
 }
 
 impl<I: RowIndex> Payload for KeptColumns<I> {

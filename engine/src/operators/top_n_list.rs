@@ -1,6 +1,6 @@
 //! Top-N over inserts: the best rows of each partition so far as a list, the rows themselves as columns.
 
-use super::kept_columns::KeptColumns;
+use super::kept_columns::{self, KeptColumns};
 use super::kept_rows::{KeptTable, ROWS};
 use super::ranked_rows::{Lists, Ranked, SortKey};
 use super::rows::{MAX_BATCH_ROWS, batch, inserts_only, parts};
@@ -186,15 +186,8 @@ impl Operator for ListTopN {
     }
 
     fn restore(&mut self, state: &mut dyn StateReader) -> Result<()> {
-        let table = self.store.payload().table.clone();
-        while let Some(part) = state.next_rows()? {
-            // Rows of a partition come in order.
-            if let Some(back) = table.put_back(&mut self.store, &part)? {
-                self.store.payload_mut().put_back(back.records, back.groups.into_iter())?;
-                self.store.settle_put_back(&[])?;
-            }
-        }
-        Ok(())
+        // Rows of a partition come in order.
+        kept_columns::restore(&mut self.store, state)
     }
 
     fn snapshot(&mut self, _: u64, out: &mut StateWriter) -> Result<SnapshotProgress> {
