@@ -1,12 +1,20 @@
 //! Calc, Union, Limit, Values and WindowJoin.
 
-use crate::operators::testing::{Harness, calls, rows, schema, text};
-use crate::operators::{Calc, Expand, GroupAggregate, Limit, MiniBatch, Union, Values, WindowJoin};
+use crate::message::ChangeBatch;
+use crate::operators::testing::{Emitted, Harness, calls, rows, schema, text};
+use crate::operators::{
+    Calc, Expand, GroupAggregate, Limit, MiniBatch, OpenContext, Operator, OperatorContext, Union, Values,
+    WindowJoin,
+};
 use crate::plan::{
     CalcNode, ExpandNode, GroupAggregateNode, JoinKey, JoinType, LimitNode, MiniBatchNode, ValuesNode,
     WindowJoinNode,
 };
-use arrow::array::Array;
+use crate::state::testing::Kept;
+use crate::state::{SnapshotKind, SnapshotProgress, StateWriter};
+use crate::time::Watermark;
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::Schema;
 use datafusion_common::ScalarValue;
 use datafusion_expr::Operator as Op;
 use datafusion_physical_expr::PhysicalExpr;
@@ -180,4 +188,39 @@ fn mini_batches_tell_one_change_of_a_group_and_wait_no_longer_than_they_may() {
     assert_eq!(h.take(), "+I b 1 1 1\n");
     assert_eq!(h.rows("-U b 1\n +U b 2").watermark_ms(5).take(), "-U b 1 1 1\n+U b 1 2 2\n");
     assert_eq!(h.rows("b 1").end().take(), "-U b 1 2 2\n+U b 2 3 2\n");
+}
+
+#[test]
+fn rows_without_columns_that_wait_for_their_mini_batch_are_restored() {
+    let (input, output) = (Arc::new(Schema::empty()), schema("n BIGINT"));
+    let node = GroupAggregateNode {
+        keys: vec![],
+        aggregates: calls("count()", &output, 0),
+        retracts: false,
+        update_before: true,
+        at_end_only: false,
+        mini_batch: Some(MiniBatchNode { size: 9, latency_ms: 1000 }),
+        ttl_ms: None,
+    };
+    let make = || {
+        let aggregate = GroupAggregate::new(&node, input.clone(), output.clone()).unwrap();
+        let mut made =
+            MiniBatch::new(Box::new(aggregate), node.mini_batch.unwrap(), &node.keys, input.clone());
+        made.open(&OpenContext::for_tests()).unwrap();
+        made
+    };
+    let context = OperatorContext { now_ms: 0, watermark: Watermark::MIN };
+    let (mut before, mut out) = (make(), Emitted::default());
+    for rows in [2, 3] {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let records = RecordBatch::try_new_with_options(input.clone(), Vec::new(), &options).unwrap();
+        before.process(0, ChangeBatch::inserts(records), &context, &mut out).unwrap();
+    }
+    let (mut kept, mut writer) = (Kept::default(), StateWriter::new(SnapshotKind::Full));
+    assert_eq!(before.snapshot(7, &mut writer).unwrap(), SnapshotProgress::Done);
+    kept.add(&mut writer, true);
+    let mut after = make();
+    after.restore(&mut kept.reader(0, 1, 128)).unwrap();
+    after.finish(&context, &mut out).unwrap();
+    assert_eq!(out.0.iter().map(text).collect::<String>(), "+I 5\n");
 }
